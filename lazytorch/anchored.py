@@ -1,0 +1,182 @@
+"""A module held at its initial weights w_0 with a trainable scaled displacement theta = alpha (w - w_0)."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Anchored(nn.Module):
+    """What the centered model and the linearization share: w_0, theta, and the way from both back to weights.
+
+    ``net`` is copied, never changed. Its trainable parameters become ``theta`` (zeros, the only parameters of this
+    module); its parameters and buffers at this moment are registered buffers, so that ``state_dict``, ``to`` and
+    ``deepcopy`` carry them. Memory: twice the parameters, and twice the floating buffers.
+
+    Args:
+        net: any ``nn.Module`` with at least one trainable parameter.
+        alpha: the scale, in (0, inf].
+
+    Raises:
+        TypeError: ``net`` is not a module, or already anchored, or ``alpha`` is not a number.
+        ValueError: ``alpha`` is not in (0, inf], or nothing in ``net`` is trainable.
+    """
+
+    def __init__(self, net: nn.Module, alpha: float):
+        super().__init__()
+        _check_net(net)
+        self.alpha = check_alpha(alpha)
+        named, buffers = dict(net.named_parameters()), dict(net.named_buffers())
+        trainable = {name: parameter.detach() for name, parameter in named.items() if parameter.requires_grad}
+        # "theta" and "initial" are set beside add_module, which refuses names that are also properties.
+        self._modules["theta"] = _Tree({k: nn.Parameter(torch.zeros_like(t)) for k, t in trainable.items()})
+        self._modules["initial"] = _Tree({k: t.detach().clone() for k, t in (named | buffers).items()})
+        floating = {k: t for k, t in buffers.items() if t.is_floating_point()}
+        self._modules["buffer_differences"] = _Tree({k: torch.zeros_like(t) for k, t in floating.items()})
+        self._parameter_names = tuple(named)
+        # The structure alone, on the meta device; kept in a tuple so that its parameters are not this module's.
+        self._structure = (_with_tensors(net, lambda t: t.detach().to("meta")),)
+        self.train(net.training)
+        for own, original in zip(self.structure.modules(), net.modules(), strict=True):
+            own.training = original.training
+
+    @property
+    def structure(self) -> nn.Module:
+        """The wrapped module without its values (on the meta device)."""
+        return self._structure[0]
+
+    @property
+    def theta(self) -> dict[str, nn.Parameter]:
+        """Name -> scaled displacement alpha (w - w_0), keyed as the trainable ones of ``net.named_parameters()``."""
+        return dict(self._modules["theta"].named_parameters())
+
+    @property
+    def epsilon(self) -> float:
+        """1 / alpha, which is 0 at alpha = inf."""
+        return 1.0 / self.alpha
+
+    def train(self, mode: bool = True):
+        """Set training mode on this module and on the wrapped structure, as ``nn.Module.train`` does."""
+        if hasattr(self, "_structure"):
+            self.structure.train(mode)
+        return super().train(mode)
+
+    def _initial(self) -> dict[str, Tensor]:
+        return dict(self._modules["initial"].named_buffers())
+
+    def _buffer_differences(self) -> dict[str, Tensor]:
+        return dict(self._modules["buffer_differences"].named_buffers())
+
+    def initial_weights(self) -> dict[str, Tensor]:
+        """Name -> w_0, for every parameter of the wrapped module (frozen ones included)."""
+        initial = self._initial()
+        return {name: initial[name] for name in self._parameter_names}
+
+    @torch.no_grad()
+    def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Name -> w = w_0 + theta / alpha, for every parameter (frozen ones stay at w_0).
+
+        In float32 the sum rounds theta away at large alpha: pass ``torch.float64`` to measure anything at w.
+        """
+        return self._at_w(self.initial_weights(), self.theta, dtype)
+
+    @torch.no_grad()
+    def buffers_at_w(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+        """Name -> buffer as training at w has updated it (only floating ones are converted to ``dtype``)."""
+        initial = {k: t for k, t in self._initial().items() if k not in self._parameter_names}
+        return self._at_w(initial, self._buffer_differences(), dtype)
+
+    def _at_w(self, initial: dict, differences: dict, dtype) -> dict[str, Tensor]:
+        result = {}
+        for name, start in initial.items():
+            start = start.to(dtype) if dtype and start.is_floating_point() else start.clone()
+            if name in differences:
+                start = start + self.epsilon * differences[name].detach().to(start.dtype)
+            result[name] = start
+        return result
+
+    def to_module(self, dtype: torch.dtype | None = None) -> nn.Module:
+        """A plain copy of the wrapped module at w, in the mode it is in here; in ``dtype`` if given (as ``weights``)."""
+        values = self.weights(dtype) | self.buffers_at_w(dtype)
+        structure = self.structure
+        names = {id(t): name for name, t in (*structure.named_parameters(), *structure.named_buffers())}
+        return _with_tensors(structure, lambda t: values[names[id(t)]])
+
+    def displacement(self) -> float:
+        """|w - w_0| / |w_0| over the trainable parameters, computed as epsilon |theta| / |w_0| in float64."""
+        theta, initial = self.theta, self._initial()
+        return self._ratio(list(theta.values()), [initial[name] for name in theta])
+
+    def displacement_by_module(self) -> dict[str, float | None]:
+        """Module path -> |w - w_0| / |w_0| of its own parameters (weight and bias together); None where |w_0| = 0."""
+        groups: dict[str, list[str]] = {}
+        theta, initial = self.theta, self._initial()
+        for name in theta:
+            groups.setdefault(name.rpartition(".")[0], []).append(name)
+        return {
+            path: self._ratio([theta[n] for n in names], [initial[n] for n in names]) for path, names in groups.items()
+        }
+
+    def _ratio(self, theta: list[Tensor], initial: list[Tensor]) -> float | None:
+        norm = euclidean_norm(initial)
+        return self.epsilon * euclidean_norm(theta) / norm if norm > 0 else None
+
+    def theta_norm(self) -> float:
+        """|theta|, in float64."""
+        return euclidean_norm(list(self.theta.values()))
+
+    def extra_repr(self) -> str:
+        return f"{type(self.structure).__name__}, alpha={self.alpha:g}"
+
+
+class _Tree(nn.Module):
+    """Parameters and buffers under the dotted names they have in another module."""
+
+    def __init__(self, tensors: dict[str, Tensor]):
+        super().__init__()
+        for name, tensor in tensors.items():
+            *path, leaf = name.split(".")
+            place = self
+            for part in path:
+                if part not in place._modules:
+                    place._modules[part] = _Tree({})
+                place = place._modules[part]
+            if isinstance(tensor, nn.Parameter):
+                place._parameters[leaf] = tensor
+            else:
+                place._buffers[leaf] = tensor
+
+
+def euclidean_norm(tensors: list[Tensor]) -> float:
+    """The norm of all entries together, accumulated in float64."""
+    return math.sqrt(sum(t.detach().double().square().sum().item() for t in tensors))
+
+
+def check_alpha(alpha: float) -> float:
+    """``alpha`` as a float, if it lies in (0, inf] and 1 / alpha is representable in float32."""
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+        raise TypeError(f"alpha must be a number in (0, inf], got {alpha!r}")
+    if not alpha > 0:
+        raise ValueError(f"alpha must be in (0, inf], got {alpha}: use a positive number, or inf for the linearized model")
+    if 1e30 < alpha < math.inf:
+        raise ValueError(f"alpha = {alpha:g} is beyond 1e30, where 1/alpha leaves float32: use alpha=inf")
+    return float(alpha)
+
+
+def _check_net(net) -> None:
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+    if isinstance(net, Anchored):
+        raise TypeError(f"net is already a {type(net).__name__}: wrap net.to_module() instead")
+    if any(nn.parameter.is_lazy(p) for p in net.parameters()):
+        raise ValueError("net has uninitialised lazy parameters: run it once on an example input first")
+    if not any(p.requires_grad for p in net.parameters()):
+        raise ValueError(f"{type(net).__name__} has no trainable parameters: lazy training needs at least one")
+
+
+def _with_tensors(net: nn.Module, replace) -> nn.Module:
+    """A deep copy of ``net`` in which ``replace`` gives each parameter's and buffer's value; ties stay tied."""
+    memo = {id(p): nn.Parameter(replace(p), requires_grad=p.requires_grad) for p in net.parameters()}
+    memo |= {id(b): replace(b) for b in net.buffers()}
+    return copy.deepcopy(net, memo)

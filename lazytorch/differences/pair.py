@@ -1,0 +1,109 @@
+"""Pairs (value at w_0, divided difference), the rules that operators follow on them, and their common backward."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Pair(NamedTuple):
+    """A value that depends on theta: ``primal`` = its value at w_0, ``difference`` = its divided difference.
+
+    The value at w = w_0 + epsilon theta is primal + epsilon difference; both tensors have the value's own shape.
+    What does not depend on theta stays a plain tensor.
+    """
+
+    primal: Tensor
+    difference: Tensor
+
+    def value(self, epsilon: float) -> Tensor:
+        """The value at w, primal + epsilon difference (where epsilon = 0, the primal itself)."""
+        return self.primal if epsilon == 0 else torch.add(self.primal, self.difference, alpha=epsilon)
+
+
+class UnsupportedOperator(NotImplementedError):
+    """An operator has no divided-difference rule at finite alpha; the message names it, its module and the remedy."""
+
+
+Rule = Callable[..., Any]
+RULES: dict[Any, Rule] = {}
+
+
+def rule(*operators) -> Callable[[Rule], Rule]:
+    """Register the divided-difference rule of ATen operators (packets such as ``torch.ops.aten.exp``, or overloads).
+
+    The rule is called as ``rule(epsilon, *args, **kwargs)`` with the operator's own arguments, where a :class:`Pair`
+    stands for each tensor that depends on theta, and returns a Pair (or what the operator returns, with Pairs in it).
+    It must be exact at every epsilon > 0 and give the derivative at epsilon = 0; gradients flow through the
+    difference alone. For example, for y = x^2::
+
+        @lazytorch.rule(torch.ops.aten.square)
+        def square(epsilon, x):
+            return Pair(x.primal**2, x.difference * (2 * x.primal + epsilon * x.difference))
+    """
+
+    def register(function: Rule) -> Rule:
+        for operator in operators:
+            RULES[operator] = function
+        return function
+
+    return register
+
+
+def find_rule(operator) -> Rule | None:
+    """The rule registered for an operator overload, or for its packet; None if there is none."""
+    return RULES.get(operator) or RULES.get(getattr(operator, "overloadpacket", None))
+
+
+def primal(value):
+    """The value at w_0 of a Pair or of a constant."""
+    return value.primal if isinstance(value, Pair) else value
+
+
+def difference(value) -> Tensor | None:
+    """The divided difference of a Pair; None (zero) for a constant."""
+    return value.difference if isinstance(value, Pair) else None
+
+
+def value(argument, epsilon: float):
+    """The value at w of a Pair or of a constant."""
+    return argument.value(epsilon) if isinstance(argument, Pair) else argument
+
+
+def as_pair(argument) -> Pair | None:
+    """A constant as the pair with zero difference; Pairs and None are returned as they are."""
+    if argument is None or isinstance(argument, Pair):
+        return argument
+    return Pair(argument, torch.zeros_like(argument))
+
+
+class _Apply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, formula, function, epsilon, *tensors):
+        primals, differences = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        arguments = [a if d is None else Pair(a, d) for a, d in zip(primals, differences, strict=True)]
+        ctx.function = function
+        ctx.save_for_backward(*(value(argument, epsilon) for argument in arguments))
+        return formula(epsilon, *arguments)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        points, wanted = list(ctx.saved_tensors), ctx.needs_input_grad[3 + len(ctx.saved_tensors) :]
+        with torch.enable_grad():
+            points = [p.detach().requires_grad_(w) if p is not None else None for p, w in zip(points, wanted, strict=True)]
+            result = ctx.function(*points)
+        gradients = iter(torch.autograd.grad(result, [p for p, w in zip(points, wanted, strict=True) if w], gradient))
+        return (None,) * (3 + len(points)) + tuple(next(gradients) if w else None for w in wanted)
+
+
+def apply(formula, function, epsilon: float, *arguments) -> Tensor:
+    """The divided difference ``formula(epsilon, *arguments)``, with the gradient of ``function`` itself.
+
+    As D_eps F = [F(a + eps d) - F(a)] / eps, its derivative in d is that of F at a + eps d, whatever formula computed
+    the value. So a formula may branch and clamp as accuracy demands, and no gradient is NaN. ``arguments`` are Pairs,
+    tensors or None; costs one evaluation of F and its vector-Jacobian product in the backward pass.
+    """
+    return _Apply.apply(formula, function, epsilon, *map(primal, arguments), *map(difference, arguments))

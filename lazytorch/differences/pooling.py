@@ -1,0 +1,72 @@
+"""Max pooling: the divided difference of a window's maximum is max_i ((a_i - m) / eps + d_i), m = max_i a_i."""
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from .pair import Pair, rule
+
+aten = torch.ops.aten
+
+
+@rule(aten.max_pool2d_with_indices)
+def max_pool2d(epsilon, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
+    """Returns (Pair, indices); the indices are those at w_0."""
+    geometry = (_both(kernel), _both(stride or kernel), _both(padding), _both(dilation), ceil_mode)
+    out, indices = aten.max_pool2d_with_indices(x.primal, *geometry)
+    return Pair(out, _MaxPool.apply(epsilon, geometry, *x, out, indices)), indices
+
+
+class _MaxPool(torch.autograd.Function):
+    """The gradient goes to the window's first maximal score (a_i - m) / eps + d_i; at eps = 0, to the argmax of a."""
+
+    @staticmethod
+    def forward(ctx, epsilon, geometry, a, d, maximum, indices):
+        if epsilon == 0:
+            out = d.flatten(-2).gather(-1, indices.flatten(-2)).view_as(indices)
+        else:
+            out, indices = _window_maximum(epsilon, geometry, a, d, maximum)
+        ctx.shape, ctx.geometry = d.shape, geometry
+        ctx.save_for_backward(indices)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (indices,) = ctx.saved_tensors
+        shaped = gradient.new_empty(1).expand(ctx.shape)
+        d = aten.max_pool2d_with_indices_backward(gradient.contiguous(), shaped, *ctx.geometry, indices)
+        return None, None, None, d, None, None
+
+
+def _window_maximum(epsilon, geometry, a, d, maximum):
+    """Scan the window's offsets, keeping the best score and its flat position in the plane, as torch's indices are."""
+    kernel, stride, padding, dilation, _ = geometry
+    (height, width), rows, columns = a.shape[-2:], maximum.shape[-2], maximum.shape[-1]
+    needed = [(n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip((rows, columns), stride, kernel, dilation, strict=True)]
+    margins = [padding[1], needed[1] - width - padding[1], padding[0], needed[0] - height - padding[0]]
+    if any(margins):
+        a, d = F.pad(a, margins, value=-torch.inf), F.pad(d, margins)
+    row = torch.arange(rows, device=a.device).unsqueeze(1) * stride[0] - padding[0]
+    column = torch.arange(columns, device=a.device) * stride[1] - padding[1]
+    best = position = None
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            window = (
+                ...,
+                slice(i * dilation[0], i * dilation[0] + (rows - 1) * stride[0] + 1, stride[0]),
+                slice(j * dilation[1], j * dilation[1] + (columns - 1) * stride[1] + 1, stride[1]),
+            )
+            score = torch.add(d[window], a[window] - maximum, alpha=1 / epsilon)
+            here = (row + i * dilation[0]) * width + column + j * dilation[1]
+            if best is None:
+                best, position = score, here.expand(score.shape)
+            else:
+                position = torch.where(score > best, here, position)
+                best = torch.maximum(score, best)
+    return best, position.contiguous()
+
+
+def _both(size):
+    sizes = [size] if isinstance(size, int) else list(size)
+    return sizes * 2 if len(sizes) == 1 else sizes

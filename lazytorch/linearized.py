@@ -1,0 +1,50 @@
+"""The linearization of a module at its weights, x -> J(w_0) theta, by forward-mode differentiation."""
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .anchored import Anchored
+
+
+def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
+    """The tangent model of ``net`` at its weights w_0: x -> J(x; w_0) theta, or f(x; w_0) + J(x; w_0) theta.
+
+    Here theta = w - w_0. The centered form is the alpha = inf member of the :class:`CenteredModel` family.
+    Raises TypeError or ValueError as :class:`Anchored` does.
+    """
+    return LinearizedModel(net, centered)
+
+
+class LinearizedModel(Anchored):
+    """See :func:`linearize`. A forward pass is one ``torch.func.jvp`` (about 3 forward passes of the network).
+
+    Buffers that training updates (batch norm's running statistics) are those of w_0 and not differentiated; the
+    alpha = inf :class:`CenteredModel` differentiates them too.
+    """
+
+    def __init__(self, net: nn.Module, centered: bool = True):
+        super().__init__(net, torch.inf)
+        self.centered = centered
+
+    def forward(self, *args, **kwargs):
+        """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
+        initial, theta = self._initial(), self.theta
+        start = {name: initial.pop(name) for name in theta}
+
+        def function(weights):
+            # Training updates buffers in place: copies receive it inside jvp, the registered ones afterwards.
+            copies = {name: constant.clone() for name, constant in initial.items()}
+            return torch.func.functional_call(self.structure, weights | copies, args, kwargs), copies
+
+        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode formula
+            output, tangent, updated = torch.func.jvp(function, (start,), (theta,), has_aux=True)
+        with torch.no_grad():
+            for name, new in updated.items():
+                initial[name].copy_(new)
+        return tangent if self.centered else pytree.tree_map(_add, output, tangent)
+
+
+def _add(output, tangent):
+    return output + tangent if isinstance(output, Tensor) and output.is_floating_point() else output
