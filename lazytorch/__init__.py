@@ -1,15 +1,26 @@
 """lazytorch: the laboratory for lazy training in PyTorch."""
 
+from . import models
 from .centered import CenteredModel
 from .differences import Pair, UnsupportedOperator, UntraceableModule, rule
+from .experiments import load_run
+from .kernels import empirical_ntk, kernel_distance, kernel_drift
 from .linearized import LinearizedModel, linearize
+from .training import Trainer, activation_stability
 
 __all__ = [
     "CenteredModel",
     "LinearizedModel",
     "Pair",
+    "Trainer",
     "UnsupportedOperator",
     "UntraceableModule",
+    "activation_stability",
+    "empirical_ntk",
+    "kernel_distance",
+    "kernel_drift",
     "linearize",
+    "load_run",
+    "models",
     "rule",
 ]

@@ -73,6 +73,10 @@ class Anchored(nn.Module):
         initial = self._initial()
         return {name: initial[name] for name in self._parameter_names}
 
+    def initial_buffers(self) -> dict[str, Tensor]:
+        """Name -> buffer as training at w_0 has updated it."""
+        return {name: t for name, t in self._initial().items() if name not in self._parameter_names}
+
     @torch.no_grad()
     def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Name -> w = w_0 + theta / alpha, for every parameter (frozen ones stay at w_0).
@@ -84,8 +88,7 @@ class Anchored(nn.Module):
     @torch.no_grad()
     def buffers_at_w(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Name -> buffer as training at w has updated it (only floating ones are converted to ``dtype``)."""
-        initial = {k: t for k, t in self._initial().items() if k not in self._parameter_names}
-        return self._at_w(initial, self._buffer_differences(), dtype)
+        return self._at_w(self.initial_buffers(), self._buffer_differences(), dtype)
 
     def _at_w(self, initial: dict, differences: dict, dtype) -> dict[str, Tensor]:
         result = {}

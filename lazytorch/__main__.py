@@ -1,0 +1,5 @@
+"""``python -m lazytorch``."""
+
+from lazytorch.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""A set of labelled images in memory, and the conversion of one image to a tensor."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+GREY = ("1", "L", "LA")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images (N, C, H, W) uint8, labels (N,) int64, and the names of the classes, in the order of the labels.
+
+    Raises:
+        ValueError: if a tensor has another shape or dtype, the set is empty, or a label has no class.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
+            raise ValueError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}")
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels must be int64 ({len(self)},), one an image, got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if len(self) == 0:
+            raise ValueError("the image set is empty: give at least one image")
+        if not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError(
+                f"labels run from {self.labels.min()} to {self.labels.max()} with {len(self.classes)} classes: "
+                f"number the labels from 0 and name every class"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, indices: Tensor) -> "ImageSet":
+        """The images at ``indices`` (n,), in that order."""
+        return ImageSet(self.images[indices], self.labels[indices], self.classes)
+
+    def resize(self, size: int) -> "ImageSet":
+        """The images at size x size pixels, bilinear with antialiasing."""
+        if self.images.shape[-2:] == (size, size):
+            return self
+        images = F.interpolate(self.images, size=(size, size), mode="bilinear", antialias=True)
+        return ImageSet(images, self.labels, self.classes)
+
+    def fingerprint(self) -> str:
+        """sha256 of the images' shape, the images and the labels: the first 16 hexadecimal digits."""
+        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        for tensor in (self.images, self.labels):
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+
+def image_to_tensor(image: Image.Image, size: int | None = None) -> Tensor:
+    """A PIL image as uint8 (1, H, W) if it is grey, else (3, H, W); resized to size x size (bilinear, antialiased).
+
+    Transparency is dropped.
+
+    Raises:
+        ValueError: if the image has more than eight bits a channel.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"mode {image.mode} has more than 8 bits a channel, save it with 8")
+    image = image.convert("L" if image.mode in GREY else "RGB")
+    if size is not None:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return pil_to_tensor(image)

@@ -1,0 +1,5 @@
+"""What is run from a configuration."""
+
+from .training_run import load_run, train
+
+__all__ = ["load_run", "train"]

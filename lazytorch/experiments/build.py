@@ -1,0 +1,108 @@
+"""From a configuration to the parts of a run: data, network, objective."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from .. import data, models
+from ..training.precision import data_type
+
+LIBRARY = "lazytorch.models."
+
+
+def build_device(name: str) -> torch.device:
+    """ "auto" is cuda where there is one, else cpu. Raises ValueError if the device is unknown or not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: use auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={name}, but torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices: "
+            f"use device=cpu, or install a driver and a CUDA build of torch"
+        )
+    return device
+
+
+def build_images(config: dict) -> tuple[data.ImageSet, data.ImageSet]:
+    """The training and test images that ``data`` asks for, at the side that the model is made for."""
+    keys = config["data"]
+    size = keys["size"] or config["model"].get("image_size")
+    return data.load(keys["name"], keys["root"], keys["train_size"], keys["test_size"], size, config["seed"])
+
+
+def build_data(config: dict, train: data.ImageSet, test: data.ImageSet, device: torch.device):
+    """Both sets on the device, normalised by the configured or the training images' statistics; training augmented."""
+    keys = config["data"]
+    mean, std = data.channel_statistics(train.images)
+    common = {
+        "device": device,
+        "mean": keys["mean"] or mean,
+        "std": keys["std"] or std,
+        "dtype": data_type(config["precision"]),
+    }
+    return (
+        data.DeviceData(train.images, train.labels, augment=keys["augment"], **common),
+        data.DeviceData(test.images, test.labels, **common),
+    )
+
+
+def build_network(config: dict, train: data.ImageSet) -> nn.Module:
+    """The network with its initial weights, drawn from the seed.
+
+    One of ``lazytorch.models`` is told the classes, channels and side of the images where it takes them and the
+    configuration does not say; the user's own module gets the configured keys alone.
+    """
+    keys = {name: value for name, value in config["model"].items() if name not in ("_target_", "image_size")}
+    target = config["model"]["_target_"]
+    with torch.random.fork_rng([]):
+        torch.manual_seed(config["seed"])
+        if not target.startswith(LIBRARY):
+            return models.custom(target, **keys)
+        builder = _library_model(target)
+        channels, size = train.images.shape[1], train.images.shape[-1]
+        known = {"classes": len(train.classes), "channels": channels, "size": size}
+        accepted = inspect.signature(builder).parameters
+        known = {name: value for name, value in known.items() if name in accepted}
+        try:
+            return builder(**(known | keys))
+        except TypeError as error:
+            raise ValueError(f"{target} refuses its keys: {error}") from error
+
+
+def _library_model(target: str) -> Callable[..., nn.Module]:
+    name = target.removeprefix(LIBRARY)
+    if name not in models.__all__ or name == "custom":
+        raise ValueError(f"no model {target!r}: lazytorch.models has {', '.join(models.__all__)}")
+    return getattr(models, name)
+
+
+def check_classes(net: nn.Module, train: data.ImageSet, inputs: torch.Tensor) -> None:
+    """Raise ValueError if the network's outputs are not one a class, in a trial on ``inputs``."""
+    training = net.training
+    with torch.no_grad(), torch.random.fork_rng([]):
+        outputs = net.eval()(inputs)
+    net.train(training)
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape != (len(inputs), len(train.classes)):
+        raise ValueError(
+            f"the network maps {len(inputs)} images to {shape}, but the data has {len(train.classes)} classes: "
+            f"give it that many outputs (as +model.classes={len(train.classes)}, or your module's own key)"
+        )
+
+
+def build_loss(loss):
+    """``loss`` by name, or the function that {_target_: module.function} names."""
+    if isinstance(loss, str):
+        return loss
+    module, _, name = str(loss["_target_"]).rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"loss._target_={loss['_target_']} cannot be imported: {error}") from error
+    return function

@@ -1,0 +1,104 @@
+"""One training run: conf -> data + module -> CenteredModel -> Trainer with probes -> run directory."""
+
+import logging
+import math
+import os
+from pathlib import Path
+
+from ..centered import CenteredModel
+from ..runs import RunDirectory, identity
+from ..training import Trainer
+from ..training import checkpoint as checkpoints
+from ..training.activations import zero_preactivations
+from .build import build_data, build_device, build_images, build_loss, build_network, check_classes
+from .versions import versions
+
+log = logging.getLogger(__name__)
+DONE = ("finished", "diverged")
+KINK_SHARE = 0.01
+
+
+def train(config: dict) -> RunDirectory:
+    """Train the run that ``config`` (the resolved configuration, ``name`` given) describes, or go on with it.
+
+    A run that is finished or has diverged is left as it is. All that can be wrong is checked before anything is written.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
+        KeyboardInterrupt: after SIGTERM or Ctrl-C, once the run is checkpointed; its argument is the signal's number.
+    """
+    run = RunDirectory(Path(config["runs_dir"]) / config["name"] / identity(config))
+    if config["resume"] is not False and _is_done(run, config["epochs"]):
+        log.info("alpha=%g is done (%s): %s", config["alpha"], run.summary["status"], run.path)
+        return run
+    device = build_device(config["device"])
+    train_images, test_images = build_images(config)
+    train_data, test_data = build_data(config, train_images, test_images, device)
+    net = build_network(config, train_images).to(device, train_data.dtype)
+    inputs = train_data.head(2)[0]
+    check_classes(net, train_images, inputs)
+    model = CenteredModel(net, config["alpha"])
+    _warn_of_kinks(net, train_data.head(64)[0])
+    trainer = Trainer(
+        model,
+        train_data,
+        test_data,
+        loss=build_loss(config["loss"]),
+        lr=config["optimizer"]["lr"],
+        momentum=config["optimizer"]["momentum"],
+        beta=config["schedule"]["beta"],
+        batch_size=config["batch_size"],
+        run_dir=run,
+        seed=config["seed"],
+        precision=config["precision"],
+        evaluate_every=config["evaluate_every"],
+        probe_size=config["probe_size"],
+    )
+    fingerprint = {"train": train_images.fingerprint(), "test": test_images.fingerprint()}
+    if isinstance(config["resume"], str):
+        trainer.resume(config["resume"])
+    with run.lock():
+        if config["resume"] is False:
+            run.clear()
+        run.create(config, versions(device), fingerprint | {"n_train": len(train_images), "n_test": len(test_images)})
+        if config["resume"] is not False and trainer.resume():
+            log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
+        summary = trainer.fit(config["epochs"])
+    if summary["status"] == "interrupted":
+        raise KeyboardInterrupt(trainer.stop.signal)
+    log.info("alpha=%g %s after %d epochs: %s", config["alpha"], summary["status"], summary["epochs"], run.path)
+    return run
+
+
+def load_run(directory: str | os.PathLike, name: str = "last", device: str = "cpu") -> CenteredModel:
+    """The trained CenteredModel of a run directory, in evaluation mode, from checkpoints/<name>.pt.
+
+    Raises:
+        FileNotFoundError, ValueError: no run or no checkpoint there, or a damaged one.
+    """
+    run = RunDirectory(directory)
+    config = run.config
+    state = checkpoints.load(run.checkpoint(name))["model"]
+    # The network's shape follows from the data's, which need not be at hand: they are recorded.
+    net = build_network(config, config["data_fingerprint"])
+    model = CenteredModel(net, float(config["alpha"]))
+    checkpoints.check_model(run.checkpoint(name), state, model.state_dict())
+    model.load_state_dict(state)
+    return model.to(device).eval()
+
+
+def _is_done(run: RunDirectory, epochs: int) -> bool:
+    summary = run.summary
+    if summary is None or summary["status"] not in DONE:
+        return False
+    return summary["status"] == "diverged" or summary["epochs"] >= epochs
+
+
+def _warn_of_kinks(net, x) -> None:
+    share = zero_preactivations(net, x)
+    if share > KINK_SHARE and not math.isnan(share):
+        log.warning(
+            "%.0f%% of the ReLU preactivations at w_0 are exactly 0, where derivatives are one-sided: "
+            "normalise the data so that the background is not 0 (data.mean, data.std)",
+            100 * share,
+        )

@@ -1,0 +1,6 @@
+"""Tangent kernels and their drift."""
+
+from .drift import kernel_distance, kernel_drift
+from .tangent import empirical_ntk
+
+__all__ = ["empirical_ntk", "kernel_distance", "kernel_drift"]

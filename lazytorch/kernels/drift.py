@@ -1,0 +1,18 @@
+"""How far a kernel has moved from another, on the same inputs."""
+
+from torch import Tensor
+
+
+def kernel_drift(k0: Tensor, kt: Tensor) -> float:
+    """|kt - k0|_F / |k0|_F, in float64."""
+    k0, kt = k0.double(), kt.double()
+    return ((kt - k0).norm() / k0.norm()).item()
+
+
+def kernel_distance(k0: Tensor, kt: Tensor) -> float:
+    """1 - <k0, kt> / (|k0| |kt|), in [0, 2] (Fort et al. 2020, section 3), in float64.
+
+    Computed as |u - v|^2 / 2 for the normalised kernels, which does not cancel when they are close.
+    """
+    u, v = k0.double(), kt.double()
+    return (0.5 * (u / u.norm() - v / v.norm()).square().sum()).item()

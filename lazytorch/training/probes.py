@@ -1,0 +1,113 @@
+"""Measurements of how lazy the training is. A probe is told the model once, before training, and then called.
+
+Probes of kernels and activations evaluate in float64 at ``weights(torch.float64)``, in evaluation mode.
+"""
+
+import math
+from copy import deepcopy
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..anchored import Anchored
+from ..centered import CenteredModel
+from ..kernels import empirical_ntk, kernel_distance, kernel_drift
+from .activations import activation_stability
+
+
+class Probe(Protocol):
+    """Anything with these two methods can be given to the trainer."""
+
+    def start(self, model: Anchored) -> None:
+        """Remember what the model is at w_0."""
+
+    def __call__(self, model: Anchored) -> dict:
+        """The measurements at w, by the names of the run directory."""
+
+
+class Displacement:
+    """|w - w_0| / |w_0|, in total and by module, and |theta|. Costs nothing."""
+
+    def start(self, model: Anchored) -> None:
+        pass
+
+    def __call__(self, model: Anchored) -> dict:
+        return {
+            "displacement": model.displacement(),
+            "theta_norm": model.theta_norm(),
+            "displacement_by_module": model.displacement_by_module(),
+        }
+
+
+class KernelDrift:
+    """Relative drift and distance of the full tangent kernel on the inputs ``x`` (n, ...)."""
+
+    def __init__(self, x: Tensor):
+        self.x = x
+
+    def start(self, model: Anchored) -> None:
+        self.initial = self._kernel(model, _at_start(model))
+
+    def __call__(self, model: Anchored) -> dict:
+        kernel = self._kernel(model, _at_w(model))
+        return {
+            "ntk_drift": kernel_drift(self.initial, kernel),
+            "kernel_distance": kernel_distance(self.initial, kernel),
+        }
+
+    def _kernel(self, model: Anchored, weights: dict) -> Tensor:
+        return empirical_ntk(model.to_module().eval(), self.x, weights=weights)
+
+
+class ActivationStability:
+    """The share of ReLU units that are as active as at w_0 on the inputs ``x`` (n, ...), over all and by layer."""
+
+    def __init__(self, x: Tensor):
+        self.x = x
+
+    def start(self, model: Anchored) -> None:
+        self.initial = _at_start(model)
+
+    def __call__(self, model: Anchored) -> dict:
+        stability = activation_stability(model.to_module().eval(), self.initial, _at_w(model), self.x)
+        overall = None if math.isnan(stability["overall"]) else stability["overall"]
+        return {"activation_stability": overall, "activation_stability_by_layer": stability["layers"]}
+
+
+class LinearizationError:
+    """|D_eps f(theta) - J theta| / |D_eps f(theta)| on the inputs ``x`` (n, ...), in float64.
+
+    None at theta = 0, and for models that are not divided differences.
+    """
+
+    def __init__(self, x: Tensor):
+        self.x = x
+
+    def start(self, model: Anchored) -> None:
+        pass
+
+    @torch.no_grad()
+    def __call__(self, model: Anchored) -> dict:
+        if not isinstance(model, CenteredModel) or model.difference == "direct":
+            return {"linearization_error": None}
+        copy = deepcopy(model).double().eval()
+        finite = copy(self.x.double())
+        copy.alpha = math.inf
+        linear = copy(self.x.double())
+        norm = finite.norm().item()
+        return {"linearization_error": (finite - linear).norm().item() / norm if norm > 0 else None}
+
+
+def standard_probes(x: Tensor, stability_inputs: Tensor) -> tuple[Probe, ...]:
+    """All probes: kernel and linearization error on ``x``, activations on ``stability_inputs``."""
+    return Displacement(), KernelDrift(x), ActivationStability(stability_inputs), LinearizationError(x)
+
+
+def _at_start(model: Anchored) -> dict[str, Tensor]:
+    values = model.initial_weights() | model.initial_buffers()
+    return {name: t.double() if t.is_floating_point() else t.clone() for name, t in values.items()}
+
+
+def _at_w(model: Anchored) -> dict[str, Tensor]:
+    return model.weights(torch.float64) | model.buffers_at_w(torch.float64)

@@ -1,0 +1,333 @@
+"""Training of a centered model: read top to bottom, this is what a run does.
+
+Resume policy: a checkpoint is written at the end of every epoch, and in the middle of one when the run is asked to stop
+(SIGTERM, Ctrl-C). A run that is killed goes on from the last checkpoint and ends with bit-identical results on the CPU:
+batches are a function of (seed, epoch), and generator states are in the checkpoint.
+"""
+
+import functools
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from ..anchored import Anchored
+from ..data import DeviceData, from_dataset
+from ..runs import RunDirectory
+from . import checkpoint
+from .evaluation import evaluate
+from .interrupt import StopRequest
+from .loggers import TensorBoard
+from .objective import Objective, correct, find_objective
+from .precision import autocast, check_precision, data_type, matmul_precision
+from .probes import Probe, standard_probes
+from .schedule import learning_rate
+
+READ_EVERY = 200  # steps between readings of the accumulated loss, each of which waits for the device
+STABILITY_INPUTS = 500
+SUMMARY = (
+    "train_accuracy",
+    "test_accuracy",
+    "train_loss",
+    "test_loss",
+    "displacement",
+    "ntk_drift",
+    "kernel_distance",
+    "activation_stability",
+)
+
+
+class Diverged(Exception):
+    """The loss is not finite any more. A result, which ``fit`` records."""
+
+
+class Trainer:
+    """SGD with momentum on theta for R(D_eps f(theta)), with eta_t = lr / (1 + beta t) at epoch t.
+
+    This is the paper's SGD on w for R(alpha h(w)) / alpha^2 at the same rate (Chizat, Oyallon & Bach 2019, section 3.2).
+
+    Args:
+        model: a CenteredModel or LinearizedModel; the data follow it to its device.
+        train, test: :class:`DeviceData` (which holds augmentation and normalisation), or (inputs, labels) tensors, or a
+            Dataset of such pairs. Labels are class indices, or targets of the outputs' shape.
+        loss: "mse", "cross_entropy", or a function (outputs, labels) -> mean loss of the batch.
+        batch_size: the last batch of an epoch may be smaller.
+        probes: measurements taken at every evaluation; None for :func:`standard_probes` on the first ``probe_size``
+            test inputs (activations on the first 500).
+        run_dir: where metrics, summary, checkpoints and TensorBoard logs go; None writes nothing.
+        precision: float32, tf32, bf16 (autocast) or float64 (the model must be in it).
+        evaluate_every: epochs between evaluations, besides epoch 0 and the last.
+
+    Raises:
+        ValueError: a setting out of range, named with its remedy; outputs that do not fit the labels.
+    """
+
+    def __init__(
+        self,
+        model: Anchored,
+        train: DeviceData | Dataset | tuple[Tensor, Tensor],
+        test: DeviceData | Dataset | tuple[Tensor, Tensor],
+        loss: str | Objective = "mse",
+        lr: float = 1.0,
+        momentum: float = 0.9,
+        beta: float = 1 / 3,
+        batch_size: int = 128,
+        probes: Sequence[Probe] | None = None,
+        run_dir: str | os.PathLike | RunDirectory | None = None,
+        seed: int = 0,
+        precision: str = "float32",
+        evaluate_every: int = 1,
+        probe_size: int = 16,
+    ):
+        _check_positive(lr=lr, batch_size=batch_size, evaluate_every=evaluate_every, probe_size=probe_size)
+        self.device = next(model.parameters()).device
+        check_precision(precision, self.device)
+        self.model, self.objective, self.precision = model, find_objective(loss), precision
+        self.lr, self.beta, self.batch_size, self.seed = lr, beta, batch_size, seed
+        self.evaluate_every = evaluate_every
+        self.train, self.test = (_on_device(data, self.device, data_type(precision)) for data in (train, test))
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+        self.run = run_dir if isinstance(run_dir, RunDirectory) or run_dir is None else RunDirectory(run_dir)
+        self.settings = {
+            "alpha": model.alpha,
+            "loss": loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__qualname__),
+            "lr": float(lr),
+            "momentum": float(momentum),
+            "beta": float(beta),
+            "batch_size": batch_size,
+            "seed": seed,
+            "precision": precision,
+        }
+        if probes is None:
+            probes = standard_probes(self.test.head(probe_size)[0], self.test.head(STABILITY_INPUTS)[0])
+        self._autocast = functools.partial(autocast, precision, self.device)
+        self._check_outputs()
+        self.probes = tuple(probes)
+        for probe in self.probes:
+            probe.start(model)
+        # What a checkpoint restores, beside model and optimizer.
+        self.epoch, self.step, self.seconds, self.best = 0, 0, 0.0, -math.inf
+        self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # of this epoch: loss, correct
+        self.last: dict | None = None  # the last good row of metrics
+        self._random = None
+
+    # ---- the run
+
+    def fit(self, epochs: int) -> dict:
+        """Train up to ``epochs`` epochs in all and return the summary, as summary.json holds it (alpha inf as "inf").
+
+        Status is "finished"; "diverged" where the loss became non-finite, with the last good measurements; or
+        "interrupted" after SIGTERM or Ctrl-C, with a checkpoint from which another call goes on.
+        """
+        _check_positive(epochs=epochs)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with StopRequest() as self.stop, torch.random.fork_rng(devices), matmul_precision(self.precision):
+            self._restore_random()
+            started = time.monotonic() - self.seconds
+            self._clock = lambda: time.monotonic() - started
+            self._open_logs()
+            try:
+                status = self._loop(epochs)
+            except Diverged:
+                status = "diverged"
+            self.seconds, self._random = self._clock(), self._random_states()
+            return self._finish(status)
+
+    def _loop(self, epochs: int) -> str:
+        if self.last is None:
+            self._evaluate(None)
+        steps = -(-len(self.train) // self.batch_size)
+        bar = tqdm(
+            total=epochs * steps,
+            initial=self.epoch * steps + self.step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.2 if sys.stderr.isatty() else 30,
+        )
+        with bar:
+            while self.epoch < epochs:
+                self._describe(bar)
+                self._train_epoch(bar)
+                if self.stop.signal is not None:
+                    self._save("last")
+                    return "interrupted"
+                running = self.totals[1].item() / len(self.train)
+                self.epoch, self.step = self.epoch + 1, 0
+                self.totals.zero_()
+                if self.epoch % self.evaluate_every == 0 or self.epoch == epochs:
+                    self._evaluate(running)
+                self._save("last")
+            self._describe(bar)
+        return "finished"
+
+    def _train_epoch(self, bar) -> None:
+        self.model.train()
+        rate = learning_rate(self.lr, self.beta, self.epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        for x, y in self.train.epoch(self.batch_size, self.seed, self.epoch, start=self.step):
+            self._step(x, y)
+            self.step += 1
+            bar.update()
+            if self.step % READ_EVERY == 0:
+                self._check_finite()
+            if self.stop.signal is not None:
+                break
+        self._check_finite()
+
+    def _step(self, x: Tensor, y: Tensor) -> None:
+        """One step of SGD. Nothing here waits for the device."""
+        with self._autocast():
+            outputs = self.model(x)
+        outputs = outputs.to(self.train.dtype)
+        loss = self.objective(outputs, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.totals += torch.stack([loss.detach() * len(x), correct(outputs.detach(), y)])
+
+    def _check_finite(self) -> None:
+        if not math.isfinite(self.totals[0].item()):  # one non-finite loss makes the sum so
+            raise Diverged
+
+    def _evaluate(self, running_accuracy: float | None) -> None:
+        """Measure, and if all is finite record it. ``running_accuracy`` is that of the epoch's augmented batches."""
+        row = {"epoch": self.epoch, "alpha": self.model.alpha}
+        row["learning_rate"] = learning_rate(self.lr, self.beta, self.epoch)
+        row["train_accuracy_running"] = running_accuracy
+        row["train_loss"], row["train_accuracy"] = evaluate(self.model, self.train, self.objective, self._autocast)
+        row["test_loss"], row["test_accuracy"] = evaluate(self.model, self.test, self.objective, self._autocast)
+        if not math.isfinite(row["train_loss"] + row["test_loss"]):
+            raise Diverged
+        for probe in self.probes:
+            row |= probe(self.model)
+        row |= {"epochs": self.epoch, "seconds": self._clock()}
+        self.last = row
+        if self.run is not None:
+            self.run.append(row)
+            self.tensorboard.log(row)
+        if row["test_accuracy"] is not None and row["test_accuracy"] > self.best:
+            self.best = row["test_accuracy"]
+            self._save("best")
+
+    # ---- records
+
+    def _finish(self, status: str) -> dict:
+        row = self.last or {}
+        summary = {"alpha": "inf" if self.model.alpha == math.inf else self.model.alpha, "status": status}
+        summary |= {name: row.get(name) for name in SUMMARY}
+        summary |= {"epochs": self.epoch, "seconds": self.seconds}
+        if self.run is not None:
+            self.tensorboard.close(row)
+            self.run.write_summary(summary)
+        return summary
+
+    def _open_logs(self) -> None:
+        if self.run is not None:
+            self.run.truncate(self.epoch if self.last else -1)
+            self.tensorboard = TensorBoard(self.run, self.settings, self.epoch + 1 if self.last else 0)
+
+    def _describe(self, bar) -> None:
+        row = self.last or {}
+        shown = {"train": row.get("train_accuracy"), "test": row.get("test_accuracy")}
+        bar.set_description(f"alpha={self.model.alpha:g} epoch {self.epoch}")
+        bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
+
+    # ---- checkpoints
+
+    def _save(self, name: str) -> None:
+        if self.run is None:
+            return
+        state = {
+            "settings": self.settings,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "totals": self.totals,
+            "seconds": self._clock(),
+            "best": self.best,
+            "last": self.last,
+            "random": self._random_states(),
+        }
+        checkpoint.save(self.run.checkpoint(name), state)
+
+    def resume(self, path: str | os.PathLike | None = None) -> bool:
+        """Go on from the run's own last checkpoint, if it has one; or from ``path``, which must be of the same model.
+
+        Call before ``fit``. Returns whether there was a checkpoint.
+
+        Raises:
+            FileNotFoundError, ValueError: the file is missing, damaged, or of another model or configuration.
+        """
+        own = path is None
+        path = self.run.checkpoint("last") if own else Path(path)
+        if own and not path.exists():
+            return False
+        state = checkpoint.load(path)
+        current = self.settings if own else {"alpha": self.settings["alpha"]}
+        checkpoint.check_settings(path, state["settings"], current)
+        checkpoint.check_model(path, state["model"], self.model.state_dict())
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step, self.seconds, self.best = (state[k] for k in ("epoch", "step", "seconds", "best"))
+        self.totals.copy_(state["totals"])
+        self.last, self._random = state["last"], state["random"]
+        return True
+
+    def _random_states(self) -> dict:
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
+
+    def _restore_random(self) -> None:
+        if self._random is None:
+            torch.manual_seed(self.seed)
+            return
+        torch.set_rng_state(self._random["cpu"])
+        if self.device.type == "cuda" and "cuda" in self._random:
+            torch.cuda.set_rng_state(self._random["cuda"], self.device)
+
+    # ---- set-up
+
+    def _check_outputs(self) -> None:
+        x, y = self.train.head(2)
+        training = self.model.training
+        with torch.no_grad(), self._autocast():
+            outputs = self.model.eval()(x)
+        self.model.train(training)
+        if not isinstance(outputs, Tensor):
+            raise ValueError(f"the model returns a {type(outputs).__name__}: wrap it so that it returns one tensor")
+        if y.is_floating_point():
+            if outputs.shape != y.shape:
+                raise ValueError(f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(y.shape)}")
+            return
+        classes = int(max(self.train.labels.max(), self.test.labels.max())) + 1
+        if outputs.dim() != 2 or outputs.shape[1] < classes:
+            raise ValueError(
+                f"the model's outputs have shape {tuple(outputs.shape)}, but the labels are {classes} classes: "
+                f"give the network {classes} outputs (model.classes={classes})"
+            )
+
+
+def _on_device(data, device, dtype) -> DeviceData:
+    if isinstance(data, DeviceData):
+        if data.inputs.device != device or data.dtype != dtype:
+            raise ValueError(f"data on {data.inputs.device} in {data.dtype} for a model on {device} in {dtype}")
+        return data
+    inputs, labels = data if isinstance(data, (tuple, list)) else from_dataset(data)
+    return DeviceData(inputs, labels, device=device, dtype=dtype)
+
+
+def _check_positive(**settings) -> None:
+    for name, value in settings.items():
+        if not value > 0 or not math.isfinite(value):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
