@@ -17,30 +17,35 @@ QUADRATURE_REACH = 0.25  # the rule's error, about 4e-13 |eps d|^10 phi^(11), is
 
 
 class _ReLU(torch.autograd.Function):
-    """max(d, c) - max(c, 0) with c = -a / eps, so that the unit's gate is d > c; at eps = 0, d where a > 0."""
+    """max(d - max(c, 0), min(c, 0)) with c = -a / eps; the unit is active where the first is larger.
+
+    At eps = 0, d where a > 0. ``out`` is relu(a), so that min(c, 0) = -out / eps.
+    """
 
     @staticmethod
-    def forward(ctx, epsilon, a, d):
+    def forward(ctx, epsilon, a, out, d):
         if epsilon == 0:
             gate = a > 0
-            out = torch.where(gate, d, 0)
+            result = d * gate
         else:
-            c = a * (-1 / epsilon)
-            gate = d > c
-            out = torch.maximum(d - c.clamp(min=0), c.clamp(max=0))
+            result = a.clamp(max=0).mul_(1 / epsilon).add_(d)
+            off = out * (-1 / epsilon)
+            gate = result > off
+            result = torch.maximum(result, off, out=off)
         ctx.save_for_backward(gate)
-        return out
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         (gate,) = ctx.saved_tensors
-        return None, None, gradient * gate
+        return None, None, None, gradient * gate
 
 
 @rule(aten.relu)
 def relu(epsilon, x):
-    return Pair(torch.relu(x.primal), _ReLU.apply(epsilon, x.primal, x.difference))
+    out = torch.relu(x.primal)
+    return Pair(out, _ReLU.apply(epsilon, x.primal, out, x.difference))
 
 
 def exprel(z: Tensor) -> Tensor:

@@ -47,24 +47,21 @@ def _window_maximum(epsilon, geometry, a, d, maximum):
     margins = [padding[1], needed[1] - width - padding[1], padding[0], needed[0] - height - padding[0]]
     if any(margins):
         a, d = F.pad(a, margins, value=-torch.inf), F.pad(d, margins)
-    row = torch.arange(rows, device=a.device).unsqueeze(1) * stride[0] - padding[0]
-    column = torch.arange(columns, device=a.device) * stride[1] - padding[1]
-    best = position = None
+    best = offset = None
     for i in range(kernel[0]):
         for j in range(kernel[1]):
-            window = (
-                ...,
-                slice(i * dilation[0], i * dilation[0] + (rows - 1) * stride[0] + 1, stride[0]),
-                slice(j * dilation[1], j * dilation[1] + (columns - 1) * stride[1] + 1, stride[1]),
-            )
-            score = torch.add(d[window], a[window] - maximum, alpha=1 / epsilon)
-            here = (row + i * dilation[0]) * width + column + j * dilation[1]
+            rows_here = slice(i * dilation[0], i * dilation[0] + (rows - 1) * stride[0] + 1, stride[0])
+            columns_here = slice(j * dilation[1], j * dilation[1] + (columns - 1) * stride[1] + 1, stride[1])
+            score = torch.sub(a[..., rows_here, columns_here], maximum).mul_(1 / epsilon)
+            score.add_(d[..., rows_here, columns_here])
             if best is None:
-                best, position = score, here.expand(score.shape)
+                best, offset = score, torch.zeros_like(score, dtype=torch.int64)
             else:
-                position = torch.where(score > best, here, position)
-                best = torch.maximum(score, best)
-    return best, position.contiguous()
+                offset.masked_fill_(score > best, i * dilation[0] * width + j * dilation[1])
+                torch.maximum(score, best, out=best)
+    row = torch.arange(rows, device=a.device).unsqueeze(1) * stride[0] - padding[0]
+    column = torch.arange(columns, device=a.device) * stride[1] - padding[1]
+    return best, offset.add_(row * width + column)
 
 
 def _both(size):

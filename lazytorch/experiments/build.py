@@ -52,11 +52,16 @@ def build_data(config: dict, train: data.ImageSet, test: data.ImageSet, device: 
     )
 
 
-def build_network(config: dict, train: data.ImageSet) -> nn.Module:
-    """The network with its initial weights, drawn from the seed.
+def describe(train: data.ImageSet) -> dict[str, int]:
+    """What a network must know of the images: ``classes``, ``channels`` and ``size``, their side in pixels."""
+    return {"classes": len(train.classes), "channels": train.images.shape[1], "size": train.images.shape[-1]}
 
-    One of ``lazytorch.models`` is told the classes, channels and side of the images where it takes them and the
-    configuration does not say; the user's own module gets the configured keys alone.
+
+def build_network(config: dict, images: dict[str, int]) -> nn.Module:
+    """The network with its initial weights, drawn from the seed, for the images that ``describe`` describes.
+
+    One of ``lazytorch.models`` is told classes, channels and size where it takes them and the configuration does not
+    say; the user's own module gets the configured keys alone.
     """
     keys = {name: value for name, value in config["model"].items() if name not in ("_target_", "image_size")}
     target = config["model"]["_target_"]
@@ -65,10 +70,8 @@ def build_network(config: dict, train: data.ImageSet) -> nn.Module:
         if not target.startswith(LIBRARY):
             return models.custom(target, **keys)
         builder = _library_model(target)
-        channels, size = train.images.shape[1], train.images.shape[-1]
-        known = {"classes": len(train.classes), "channels": channels, "size": size}
         accepted = inspect.signature(builder).parameters
-        known = {name: value for name, value in known.items() if name in accepted}
+        known = {name: value for name, value in images.items() if name in accepted}
         try:
             return builder(**(known | keys))
         except TypeError as error:
@@ -82,17 +85,17 @@ def _library_model(target: str) -> Callable[..., nn.Module]:
     return getattr(models, name)
 
 
-def check_classes(net: nn.Module, train: data.ImageSet, inputs: torch.Tensor) -> None:
+def check_classes(net: nn.Module, classes: int, inputs: torch.Tensor) -> None:
     """Raise ValueError if the network's outputs are not one a class, in a trial on ``inputs``."""
     training = net.training
     with torch.no_grad(), torch.random.fork_rng([]):
         outputs = net.eval()(inputs)
     net.train(training)
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    if shape != (len(inputs), len(train.classes)):
+    if shape != (len(inputs), classes):
         raise ValueError(
-            f"the network maps {len(inputs)} images to {shape}, but the data has {len(train.classes)} classes: "
-            f"give it that many outputs (as +model.classes={len(train.classes)}, or your module's own key)"
+            f"the network maps {len(inputs)} images to {shape}, but the data has {classes} classes: "
+            f"give it that many outputs (as +model.classes={classes}, or your module's own key)"
         )
 
 

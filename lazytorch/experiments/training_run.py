@@ -10,7 +10,8 @@ from ..runs import RunDirectory, identity
 from ..training import Trainer
 from ..training import checkpoint as checkpoints
 from ..training.activations import zero_preactivations
-from .build import build_data, build_device, build_images, build_loss, build_network, check_classes
+from ..training.precision import data_type
+from .build import build_data, build_device, build_images, build_loss, build_network, check_classes, describe
 from .versions import versions
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,9 @@ def train(config: dict) -> RunDirectory:
     device = build_device(config["device"])
     train_images, test_images = build_images(config)
     train_data, test_data = build_data(config, train_images, test_images, device)
-    net = build_network(config, train_images).to(device, train_data.dtype)
-    inputs = train_data.head(2)[0]
-    check_classes(net, train_images, inputs)
+    images = describe(train_images)
+    net = build_network(config, images).to(device, train_data.dtype)
+    check_classes(net, images["classes"], train_data.head(2)[0])
     model = CenteredModel(net, config["alpha"])
     _warn_of_kinks(net, train_data.head(64)[0])
     trainer = Trainer(
@@ -54,13 +55,14 @@ def train(config: dict) -> RunDirectory:
         evaluate_every=config["evaluate_every"],
         probe_size=config["probe_size"],
     )
-    fingerprint = {"train": train_images.fingerprint(), "test": test_images.fingerprint()}
+    fingerprint = {"train": train_images.fingerprint(), "test": test_images.fingerprint()} | images
+    fingerprint |= {"train_size": len(train_images), "test_size": len(test_images)}
     if isinstance(config["resume"], str):
         trainer.resume(config["resume"])
     with run.lock():
         if config["resume"] is False:
             run.clear()
-        run.create(config, versions(device), fingerprint | {"n_train": len(train_images), "n_test": len(test_images)})
+        run.create(config, versions(device), fingerprint)
         if config["resume"] is not False and trainer.resume():
             log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
         summary = trainer.fit(config["epochs"])
@@ -79,8 +81,9 @@ def load_run(directory: str | os.PathLike, name: str = "last", device: str = "cp
     run = RunDirectory(directory)
     config = run.config
     state = checkpoints.load(run.checkpoint(name))["model"]
-    # The network's shape follows from the data's, which need not be at hand: they are recorded.
-    net = build_network(config, config["data_fingerprint"])
+    recorded = config["data_fingerprint"]
+    net = build_network(config, {key: recorded[key] for key in ("classes", "channels", "size")})
+    net = net.to(data_type(config["precision"]))
     model = CenteredModel(net, float(config["alpha"]))
     checkpoints.check_model(run.checkpoint(name), state, model.state_dict())
     model.load_state_dict(state)
