@@ -5,14 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .pair import Pair, apply, as_pair, primal, rule
+from .pointwise import rsqrt_difference
 
 aten = torch.ops.aten
-
-
-def rsqrt_difference(epsilon, x: Pair) -> Tensor:
-    """-d / (sqrt(a) sqrt(b) (sqrt(a) + sqrt(b))), b = a + eps d."""
-    left, right = x.primal.sqrt(), x.value(epsilon).sqrt()
-    return -x.difference / (left * right * (left + right))
 
 
 def moments(epsilon, x: Pair, dims) -> tuple[Pair, Pair]:

@@ -37,9 +37,9 @@ def rule(*operators) -> Callable[[Rule], Rule]:
     The rule is called as ``rule(epsilon, *args, **kwargs)`` with the operator's own arguments, where a :class:`Pair`
     stands for each tensor that depends on theta, and returns a Pair (or what the operator returns, with Pairs in it).
     It must be exact at every epsilon > 0 and give the derivative at epsilon = 0; gradients flow through the
-    difference alone. For example, for y = x^2::
+    difference alone. For an operator of one's own, my::square(x) = x^2::
 
-        @lazytorch.rule(torch.ops.aten.square)
+        @lazytorch.rule(torch.ops.my.square)
         def square(epsilon, x):
             return Pair(x.primal**2, x.difference * (2 * x.primal + epsilon * x.difference))
     """

@@ -112,6 +112,37 @@ def log(epsilon, x):
     return Pair(torch.log(x.primal), apply(log_difference, torch.log, epsilon, x))
 
 
+def reciprocal_difference(epsilon, x):
+    """-d / (a b), b = a + eps d."""
+    return -x.difference / (x.primal * x.value(epsilon))
+
+
+def sqrt_difference(epsilon, x):
+    """d / (sqrt(a) + sqrt(b)), b = a + eps d."""
+    return x.difference / (x.primal.sqrt() + x.value(epsilon).sqrt())
+
+
+def rsqrt_difference(epsilon, x):
+    """-d / (sqrt(a) sqrt(b) (sqrt(a) + sqrt(b))), b = a + eps d."""
+    left, right = x.primal.sqrt(), x.value(epsilon).sqrt()
+    return -x.difference / (left * right * (left + right))
+
+
+@rule(aten.reciprocal)
+def reciprocal(epsilon, x):
+    return Pair(torch.reciprocal(x.primal), apply(reciprocal_difference, torch.reciprocal, epsilon, x))
+
+
+@rule(aten.sqrt)
+def sqrt(epsilon, x):
+    return Pair(torch.sqrt(x.primal), apply(sqrt_difference, torch.sqrt, epsilon, x))
+
+
+@rule(aten.rsqrt)
+def rsqrt(epsilon, x):
+    return Pair(torch.rsqrt(x.primal), apply(rsqrt_difference, torch.rsqrt, epsilon, x))
+
+
 @rule(aten.sigmoid)
 def sigmoid(epsilon, x):
     return Pair(torch.sigmoid(x.primal), apply(sigmoid_difference, torch.sigmoid, epsilon, x))
