@@ -89,6 +89,7 @@ class Trainer:
         _check_positive(lr=lr, batch_size=batch_size, evaluate_every=evaluate_every, probe_size=probe_size)
         self.device = next(model.parameters()).device
         check_precision(precision, self.device)
+        _check_type(model, precision)
         self.model, self.objective, self.precision = model, find_objective(loss), precision
         self.lr, self.beta, self.batch_size, self.seed = lr, beta, batch_size, seed
         self.evaluate_every = evaluate_every
@@ -325,6 +326,13 @@ def _on_device(data, device, dtype) -> DeviceData:
         return data
     inputs, labels = data if isinstance(data, (tuple, list)) else from_dataset(data)
     return DeviceData(inputs, labels, device=device, dtype=dtype)
+
+
+def _check_type(model: Anchored, precision: str) -> None:
+    dtype = next(model.parameters()).dtype
+    if dtype != data_type(precision):
+        cast = "double" if precision == "float64" else "float"
+        raise ValueError(f"the model is in {dtype}, which precision={precision} does not train: call model.{cast}() first")
 
 
 def _check_positive(**settings) -> None:
