@@ -1,13 +1,17 @@
 """The command line: a hydra application over ``conf/``."""
 
 import os
+import signal
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+
+from .runs import read_alpha
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
@@ -16,61 +20,76 @@ CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
 def main() -> None:
     """Run ``lazytorch``; the last line of stdout is the run directory (of a sweep: <runs_dir>/<name>).
 
-    Exits with 0; with 1 after an error, printed in one line (in full with HYDRA_FULL_ERROR=1); with 130 or 143 after
-    Ctrl-C or SIGTERM, everything checkpointed.
+    Exits with 0; with 1 after an error, printed in one line (in full with HYDRA_FULL_ERROR=1), the other members of a
+    sweep having run; with 130 or 143 after Ctrl-C or SIGTERM, everything checkpointed.
     """
     full = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else hydra prints errors itself, over many lines
     sys.path.insert(0, os.getcwd())  # the user's own modules
-    printed: list[Path] = []
+    outcome = Outcome()
     try:
-        _application(printed)()
+        _application(outcome)()
     except KeyboardInterrupt as stop:
-        sys.exit(128 + (stop.args[0] if stop.args and isinstance(stop.args[0], int) else 2))
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
     except Exception as error:
-        if full:
-            raise
-        print(f"lazytorch: {one_line(error)}", file=sys.stderr)
+        outcome.fail(error)
+    if outcome.errors and full:
+        raise outcome.errors[0]
+    if outcome.errors:
         sys.exit(1)
-    if printed:
-        print(printed[-1])
+    print(outcome.directory)
 
 
-def _application(printed: list[Path]):
+@dataclass
+class Outcome:
+    """What hydra's jobs have come to: the directory to print, and what went wrong."""
+
+    directory: Path | None = None
+    errors: list[Exception] = field(default_factory=list)
+
+    def fail(self, error: Exception, overrides: str = "") -> None:
+        """Report ``error`` in one line and keep it."""
+        where = f"{overrides} failed: " if overrides else ""
+        print(f"lazytorch: {where}{one_line(error)}", file=sys.stderr)
+        self.errors.append(error)
+
+
+def _application(outcome: Outcome):
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def application(cfg: DictConfig) -> None:
-        from .experiments import train  # torch is not needed to say what is wrong with the configuration
-
         hydra_config = HydraConfig.get()
-        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        config["name"] = config["name"] or _default_name(hydra_config.runtime.choices)
-        config["alpha"] = read_number(config["alpha"])
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
-        if is_sweep:
-            printed.append(Path(config["runs_dir"]) / config["name"])
+        # An error raised here would have hydra print a second line, and is no reason to stop a sweep.
         try:
+            config = resolve(cfg, hydra_config.runtime.choices)
+            from .experiments import train  # after that, as it imports torch
+
             run = train(config)
         except Exception as error:
-            # The other members of a sweep go on; hydra raises this error at the end.
-            if is_sweep:
-                print(f"lazytorch: {' '.join(hydra_config.overrides.task)} failed: {one_line(error)}", file=sys.stderr)
-            raise
-        if not is_sweep:
-            printed.append(run.path)
+            outcome.fail(error, " ".join(hydra_config.overrides.task) if is_sweep else "")
+        else:
+            outcome.directory = run.path.parent if is_sweep else run.path
 
     return application
 
 
+def resolve(cfg: DictConfig, choices) -> dict:
+    """The configuration as plain values, with the run's name and alpha as a number.
+
+    Raises:
+        ValueError: a value that must be given is not, or alpha is no number.
+    """
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} is not given: set it, as in {error.full_key}=...") from None
+    config["name"] = config["name"] or _default_name(choices)
+    config["alpha"] = read_alpha(config["alpha"])
+    return config
+
+
 def _default_name(choices) -> str:
     return choices.get("experiment") or f"{choices['model']}-{choices['data']}"
-
-
-def read_number(value) -> float:
-    """alpha from the command line, where inf and 1e7 may arrive as strings."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"alpha={value!r} is not a number: use one in (0, inf], such as 1, 1e7 or inf") from None
 
 
 def one_line(error: BaseException) -> str:
