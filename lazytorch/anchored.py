@@ -161,7 +161,9 @@ def check_alpha(alpha: float) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise TypeError(f"alpha must be a number in (0, inf], got {alpha!r}")
     if not alpha > 0:
-        raise ValueError(f"alpha must be in (0, inf], got {alpha}: use a positive number, or inf for the linearized model")
+        raise ValueError(
+            f"alpha must be in (0, inf], got {alpha}: use a positive number, or inf for the linearized model"
+        )
     if 1e30 < alpha < math.inf:
         raise ValueError(f"alpha = {alpha:g} is beyond 1e30, where 1/alpha leaves float32: use alpha=inf")
     return float(alpha)

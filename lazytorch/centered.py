@@ -1,5 +1,7 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
@@ -39,7 +41,9 @@ class CenteredModel(Anchored):
         if difference not in ("divided", "direct"):
             raise ValueError(f'difference must be "divided" or "direct", got {difference!r}')
         if difference == "direct" and self.epsilon == 0:
-            raise ValueError('difference="direct" has no limit alpha = inf: use difference="divided" or lazytorch.linearize')
+            raise ValueError(
+                'difference="direct" has no limit alpha = inf: use difference="divided" or lazytorch.linearize'
+            )
         self.difference = difference
         self._programs = _Programs()
 
@@ -58,8 +62,7 @@ class CenteredModel(Anchored):
         initial = self._initial()
         differences = self.theta | self._buffer_differences()
         program = self._program(args, kwargs, initial, set(differences))
-        device = next(iter(initial.values())).device.type
-        with torch.autocast(device, enabled=False):  # the trace holds autocast's casts already
+        with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
             return pytree.tree_map(_output, program(self.epsilon, pairs, inputs), is_leaf=lambda t: isinstance(t, Pair))
 
@@ -94,6 +97,11 @@ class CenteredModel(Anchored):
 
     def _subtract(self, end, start):
         return self.alpha * (end - start) if isinstance(end, Tensor) and end.is_floating_point() else end
+
+
+def _without_autocast(device: str):
+    """Autocast off, as the trace holds its casts already."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 class _Programs(dict):

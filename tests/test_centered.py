@@ -205,7 +205,10 @@ def test_displacement_by_module_joins_weight_and_bias_and_knows_no_zero_norm():
     model = randomise(lt.CenteredModel(net, 10.0))
     ratios = model.displacement_by_module()
     assert list(ratios) == ["0", "1.0", "2"] and ratios["2"] is None
-    theta, start = ([t[k].detach().double().flatten() for k in ("0.weight", "0.bias")] for t in (model.theta, model.initial_weights()))
+    theta, start = (
+        [t[k].detach().double().flatten() for k in ("0.weight", "0.bias")]
+        for t in (model.theta, model.initial_weights())
+    )
     assert ratios["0"] == pytest.approx((0.1 * torch.cat(theta).norm() / torch.cat(start).norm()).item())
 
 

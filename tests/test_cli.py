@@ -111,7 +111,12 @@ def test_the_users_own_module_and_loss(lazytorch, tmp_path):
     )
     own = [k for k in FAST if not k.startswith("model")]
     code, out, err = lazytorch(
-        *own, "model=custom", "model._target_=mine.Net", "+model.depth=3", "+loss._target_=mine.loss", "optimizer.lr=0.01"
+        *own,
+        "model=custom",
+        "model._target_=mine.Net",
+        "+model.depth=3",
+        "+loss._target_=mine.loss",
+        "optimizer.lr=0.01",
     )
     assert code == 0, err
     assert sum(name.endswith("weight") for name in lt.load_run(out[-1]).theta) == 4

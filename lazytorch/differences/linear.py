@@ -75,6 +75,17 @@ def pad(epsilon, x, padding, value=0):
     return Pair(aten.constant_pad_nd(x.primal, padding, value), aten.constant_pad_nd(x.difference, padding, 0))
 
 
+@rule(aten.copy)
+def copy(epsilon, target, source, non_blocking=False):
+    """The source, cast to the target's type and shape."""
+    return _broadcast(source, primal(target))
+
+
+def _broadcast(source, like):
+    parts = (t.to(like.dtype).expand_as(like).clone() for t in (source if isinstance(source, Pair) else (source,)))
+    return Pair(*parts) if isinstance(source, Pair) else next(parts)
+
+
 @rule(aten.copy_)
 def copy_(epsilon, target, source):
     """A buffer that the module updates: both parts of the pair are overwritten."""

@@ -93,7 +93,9 @@ class _Apply(torch.autograd.Function):
     def backward(ctx, gradient):
         points, wanted = list(ctx.saved_tensors), ctx.needs_input_grad[3 + len(ctx.saved_tensors) :]
         with torch.enable_grad():
-            points = [p.detach().requires_grad_(w) if p is not None else None for p, w in zip(points, wanted, strict=True)]
+            points = [
+                p.detach().requires_grad_(w) if p is not None else None for p, w in zip(points, wanted, strict=True)
+            ]
             result = ctx.function(*points)
         gradients = iter(torch.autograd.grad(result, [p for p, w in zip(points, wanted, strict=True) if w], gradient))
         return (None,) * (3 + len(points)) + tuple(next(gradients) if w else None for w in wanted)

@@ -43,7 +43,9 @@ def _window_maximum(epsilon, geometry, a, d, maximum):
     """Scan the window's offsets, keeping the best score and its flat position in the plane, as torch's indices are."""
     kernel, stride, padding, dilation, _ = geometry
     (height, width), rows, columns = a.shape[-2:], maximum.shape[-2], maximum.shape[-1]
-    needed = [(n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip((rows, columns), stride, kernel, dilation, strict=True)]
+    needed = [
+        (n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip((rows, columns), stride, kernel, dilation, strict=True)
+    ]
     margins = [padding[1], needed[1] - width - padding[1], padding[0], needed[0] - height - padding[0]]
     if any(margins):
         a, d = F.pad(a, margins, value=-torch.inf), F.pad(d, margins)

@@ -42,7 +42,11 @@ class Program(torch.fx.Interpreter):
     def check_rules(self) -> None:
         """Raise UnsupportedOperator for the first operator on theta's way that has no rule."""
         for node in self.depends:
-            if node.op == "call_function" and node.target.__class__.__name__ == "OpOverload" and not find_rule(node.target):
+            if (
+                node.op == "call_function"
+                and node.target.__class__.__name__ == "OpOverload"
+                and not find_rule(node.target)
+            ):
                 raise UnsupportedOperator(
                     f"operator {node.target} (in module '{node.meta.get('module') or '(root)'}') has no divided-difference "
                     f"rule at finite alpha: register one with lazytorch.rule(torch.ops.{node.target}), or wrap with "

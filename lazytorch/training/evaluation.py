@@ -7,7 +7,9 @@ from .objective import Objective, correct
 
 
 @torch.no_grad()
-def evaluate(model, data: DeviceData, objective: Objective, autocast, batch_size: int = 500) -> tuple[float, float | None]:
+def evaluate(
+    model, data: DeviceData, objective: Objective, autocast, batch_size: int = 500
+) -> tuple[float, float | None]:
     """(loss, accuracy) over all of ``data``, unaugmented, in evaluation mode; accuracy None for floating targets.
 
     Sums accumulate on the device and are read once. ``autocast``: a function that returns the context to evaluate in.

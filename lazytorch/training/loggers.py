@@ -51,7 +51,10 @@ class TensorBoard:
 
     def close(self, row: dict) -> None:
         """Write the hyperparameters beside the results in ``row``, into the run itself (``add_hparams`` makes another)."""
-        values = {k: v if isinstance(v, (int, float, str)) and not isinstance(v, bool) else str(v) for k, v in self.settings.items()}
+        values = {
+            k: v if isinstance(v, (int, float, str)) and not isinstance(v, bool) else str(v)
+            for k, v in self.settings.items()
+        }
         results = {TAGS[name]: row[name] for name in RESULTS if row.get(name) is not None}
         for summary in hparams(values, results):
             self.writer.file_writer.add_summary(summary)

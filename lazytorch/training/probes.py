@@ -4,7 +4,6 @@ Probes of kernels and activations evaluate in float64 at ``weights(torch.float64
 """
 
 import math
-from copy import deepcopy
 from typing import Protocol
 
 import torch
@@ -91,7 +90,9 @@ class LinearizationError:
     def __call__(self, model: Anchored) -> dict:
         if not isinstance(model, CenteredModel) or model.difference == "direct":
             return {"linearization_error": None}
-        copy = deepcopy(model).double().eval()
+        state = {name: t.double() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+        copy = CenteredModel(model.to_module(torch.float64), model.alpha).eval()
+        copy.load_state_dict(state)
         finite = copy(self.x.double())
         copy.alpha = math.inf
         linear = copy(self.x.double())

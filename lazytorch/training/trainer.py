@@ -311,7 +311,7 @@ class Trainer:
             if outputs.shape != y.shape:
                 raise ValueError(f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(y.shape)}")
             return
-        classes = int(max(self.train.labels.max(), self.test.labels.max())) + 1
+        classes = int(torch.maximum(self.train.labels.max(), self.test.labels.max())) + 1
         if outputs.dim() != 2 or outputs.shape[1] < classes:
             raise ValueError(
                 f"the model's outputs have shape {tuple(outputs.shape)}, but the labels are {classes} classes: "
@@ -332,7 +332,9 @@ def _check_type(model: Anchored, precision: str) -> None:
     dtype = next(model.parameters()).dtype
     if dtype != data_type(precision):
         cast = "double" if precision == "float64" else "float"
-        raise ValueError(f"the model is in {dtype}, which precision={precision} does not train: call model.{cast}() first")
+        raise ValueError(
+            f"the model is in {dtype}, which precision={precision} does not train: call model.{cast}() first"
+        )
 
 
 def _check_positive(**settings) -> None:

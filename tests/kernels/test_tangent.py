@@ -33,7 +33,9 @@ def test_kernel_is_the_product_of_jacobians(n2):
     expected = torch.einsum("ikp,jlp->ijkl", jacobian(net, x1), jacobian(net, x2))
     given = None if n2 is None else x2
     torch.testing.assert_close(lt.empirical_ntk(net, x1, given), expected)
-    torch.testing.assert_close(lt.empirical_ntk(net, x1, given, kind="trace"), expected.diagonal(dim1=2, dim2=3).sum(-1))
+    torch.testing.assert_close(
+        lt.empirical_ntk(net, x1, given, kind="trace"), expected.diagonal(dim1=2, dim2=3).sum(-1)
+    )
     torch.testing.assert_close(lt.empirical_ntk(net, x1, given, kind="diagonal"), expected.diagonal(dim1=2, dim2=3))
 
 

@@ -36,12 +36,24 @@ def train(directory: str, epochs: int, kill_at_write: int) -> int:
         kill_inside_write(kill_at_write)
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.2), nn.Linear(128, 10)
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(128, 10),
     )
     images, labels = torch.randn(400, 1, 8, 8), torch.arange(400) % 10
     run = RunDirectory(directory)
     trainer = lt.Trainer(
-        lt.CenteredModel(net, 100.0), (images, labels), (images[:60], labels[:60]), lr=0.05, batch_size=9, run_dir=run, probe_size=2
+        lt.CenteredModel(net, 100.0),
+        (images, labels),
+        (images[:60], labels[:60]),
+        lr=0.05,
+        batch_size=9,
+        run_dir=run,
+        probe_size=2,
     )
     with run.lock():
         trainer.resume()

@@ -1,0 +1,94 @@
+"""One training step, an evaluation and the probes on a stand-in accelerator; not a test itself.
+
+Tensors are fake: they have a device and a shape and no values, so mixing devices raises, and so does reading a value.
+An accelerator can be registered only once a process, hence a process of its own: run with "clean", or with the fault to
+plant in the step. Exits with 77 if this torch has no such stand-in.
+"""
+
+import sys
+from unittest import mock
+
+import torch
+from torch import nn
+
+try:
+    import torch.utils.backend_registration as registration
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    class Backend(registration._DummyBackendModule):
+        def is_available(self):
+            return False  # True makes fake tensors try a real device
+
+        def is_initialized(self):
+            return False
+
+    registration._setup_privateuseone_for_python_backend("fakeacc", backend_module=Backend())
+except (ImportError, AttributeError) as error:
+    print(f"no stand-in accelerator in torch {torch.__version__}: {error}")
+    sys.exit(77)
+
+import lazytorch as lt
+from lazytorch.data import DeviceData
+from lazytorch.training.evaluation import evaluate
+
+DEVICE = "fakeacc"
+
+
+class Network(nn.Sequential):
+    def __init__(self, fault):
+        super().__init__(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(128, 10),
+        )
+        self.fault = fault
+
+    def forward(self, x):
+        if self.fault == "cpu tensor in the model":
+            x = x + torch.zeros(3, 1, 1, device="cpu")
+        return super().forward(x)
+
+
+def loss_with(fault):
+    def loss(outputs, labels):
+        if fault == "cpu tensor in the loss":
+            outputs = outputs + torch.ones(10, device="cpu")
+        if fault == "hidden item":
+            outputs = outputs * outputs.mean().item()
+        return outputs.square().mean()
+
+    return "mse" if fault == "clean" else loss
+
+
+def main(fault: str) -> None:
+    with FakeTensorMode(), torch.device(DEVICE):
+        model = lt.CenteredModel(Network(fault), 1e7)
+        images = torch.zeros(20, 3, 8, 8, dtype=torch.uint8, device="cpu")
+        labels = torch.zeros(20, dtype=torch.int64, device="cpu")
+        options = {"device": DEVICE, "mean": (0.5,) * 3, "std": (0.2,) * 3}
+        train = DeviceData(images, labels, augment="crop_flip", **options)
+        test = DeviceData(images, labels, **options)
+        # Setting up, evaluating and measuring end in a reading; the step must not.
+        with reading_allowed():
+            trainer = lt.Trainer(model, train, test, loss=loss_with(fault), batch_size=8, probe_size=4)
+        for x, y in train.epoch(8, seed=0, epoch=0):
+            trainer._step(x, y)
+        assert all(t.device.type == DEVICE for t in (*model.parameters(), *model.buffers(), trainer.totals))
+        with reading_allowed():
+            evaluate(model, test, trainer.objective, trainer._autocast)
+            for probe in trainer.probes:
+                probe(model)
+
+
+def reading_allowed():
+    number = lambda tensor, *_: 0.5  # noqa: E731
+    patches = {"item": number, "__int__": lambda t: 1, "__float__": number, "tolist": lambda t: [0.5] * t.numel()}
+    return mock.patch.multiple(torch.Tensor, **patches)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
+    print("all on", DEVICE)
