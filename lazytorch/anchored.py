@@ -100,7 +100,7 @@ class Anchored(nn.Module):
         return result
 
     def to_module(self, dtype: torch.dtype | None = None) -> nn.Module:
-        """A plain copy of the wrapped module at w, in the mode it is in here; in ``dtype`` if given (as ``weights``)."""
+        """A plain copy of the wrapped module at w, in the mode it is in here; ``dtype`` as for ``weights``."""
         values = self.weights(dtype) | self.buffers_at_w(dtype)
         structure = self.structure
         names = {id(t): name for name, t in (*structure.named_parameters(), *structure.named_buffers())}
@@ -161,9 +161,7 @@ def check_alpha(alpha: float) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise TypeError(f"alpha must be a number in (0, inf], got {alpha!r}")
     if not alpha > 0:
-        raise ValueError(
-            f"alpha must be in (0, inf], got {alpha}: use a positive number, or inf for the linearized model"
-        )
+        raise ValueError(f"alpha must be in (0, inf], got {alpha}: use a positive number (inf: the linearized model)")
     if 1e30 < alpha < math.inf:
         raise ValueError(f"alpha = {alpha:g} is beyond 1e30, where 1/alpha leaves float32: use alpha=inf")
     return float(alpha)

@@ -14,12 +14,13 @@ from .differences import Pair, Program
 class CenteredModel(Anchored):
     """x -> alpha (f(x; w_0 + theta / alpha) - f(x; w_0)), for any module f and any alpha in (0, inf].
 
-    With epsilon = 1 / alpha this is the divided difference D_eps f(x; theta) = [f(x; w_0 + eps theta) - f(x; w_0)] / eps,
+    With eps = 1 / alpha this is the divided difference D_eps f(x; theta) = [f(x; w_0 + eps theta) - f(x; w_0)] / eps,
     computed by propagating pairs (value at w_0, divided difference) through f: nothing is subtracted, so float32 is
-    accurate at every alpha, and alpha = inf is the linearized model J(w_0) theta. A step of SGD of size eta on theta for
-    R(model(x)) is exactly the step of size eta on w for R(alpha h(w)) / alpha^2 (Chizat, Oyallon & Bach 2019, section
-    1.1). That holds for optimizers that are linear in the gradient: Adam, and clipping, act differently on theta; weight
-    decay pulls w to w_0.
+    accurate at every alpha, and alpha = inf is the linearized model J(w_0) theta.
+
+    A step of SGD of size eta on theta for R(model(x)) is exactly the step of size eta on w for R(alpha h(w)) / alpha^2
+    (Chizat, Oyallon & Bach 2019, section 1.1). That holds for optimizers that are linear in the gradient: Adam, and
+    clipping, act differently on theta; weight decay pulls w to w_0.
 
     ``difference="direct"`` subtracts two forward passes instead, for modules that cannot be traced: use it in float64
     (``net.double()``); the error is about rounding times alpha, and alpha must be finite.
@@ -41,9 +42,7 @@ class CenteredModel(Anchored):
         if difference not in ("divided", "direct"):
             raise ValueError(f'difference must be "divided" or "direct", got {difference!r}')
         if difference == "direct" and self.epsilon == 0:
-            raise ValueError(
-                'difference="direct" has no limit alpha = inf: use difference="divided" or lazytorch.linearize'
-            )
+            raise ValueError('difference="direct" has no limit alpha = inf: use difference="divided"')
         self.difference = difference
         self._programs = _Programs()
 

@@ -54,7 +54,7 @@ use_environment() {
         fail "no Python 3.10 or newer (${python:-neither python3 nor python is on PATH}): install one and put it first on PATH"
     unmet=$(check_requirements "$@") && return
 
-    echo "lazytorch: $python has ${unmet##*$'\n'}; using $PWD/.venv" >&2
+    echo "lazytorch: $python will not do (${unmet##*$'\n'}); using $PWD/.venv" >&2
     if [[ ! -e .venv ]]; then
         "$python" -c 'import ensurepip, venv' 2>/dev/null ||
             fail "$python has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)"

@@ -1,6 +1,7 @@
 """The centered model on whole networks."""
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -133,7 +134,7 @@ def test_outputs_approach_the_linearization_like_one_over_alpha():
     with torch.no_grad():
         linear = randomise(lt.linearize(net))(x)
         gaps = [(randomise(lt.CenteredModel(net, 10.0**k))(x) - linear).norm().item() for k in range(3, 9)]
-    for coarse, fine in zip(gaps, gaps[1:], strict=False):
+    for coarse, fine in itertools.pairwise(gaps):
         assert coarse / fine == pytest.approx(10, rel=0.05)
 
 

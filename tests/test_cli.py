@@ -77,7 +77,7 @@ def test_a_sweep_skips_what_is_done_and_goes_on_when_asked_for_more(lazytorch):
 
 
 def test_a_failed_member_is_reported_and_the_others_run(lazytorch):
-    code, out, err = lazytorch("-m", *FAST, "alpha=1,0,inf")
+    code, _, err = lazytorch("-m", *FAST, "alpha=1,0,inf")
     assert code == 1
     assert {RunDirectory(p).summary["alpha"] for p in Path("runs/mlp-digits").iterdir()} == {1.0, "inf"}
     assert "alpha=0" in err and "failed: alpha must be in (0, inf]" in err

@@ -1,4 +1,4 @@
-"""Ten steps of SGD against a reference written out here: two passes in float64, SGD on w for R(alpha h(w)) / alpha^2."""
+"""Ten steps of SGD against a reference written out here: two float64 passes, SGD on w for R(alpha h(w)) / alpha^2."""
 
 import statistics
 

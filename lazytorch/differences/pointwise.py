@@ -171,7 +171,7 @@ def _derivative(function, x: Tensor) -> Tensor:
 
 
 def _quadrature(function):
-    """d times the mean of phi' over [a, a + eps d] where |eps d| is small, [phi(a + eps d) - phi(a)] / eps elsewhere."""
+    """d times the mean of phi' over [a, a + eps d] where |eps d| is small, the plain subtraction elsewhere."""
 
     def formula(epsilon, x):
         a, d = x

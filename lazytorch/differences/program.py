@@ -42,14 +42,11 @@ class Program(torch.fx.Interpreter):
     def check_rules(self) -> None:
         """Raise UnsupportedOperator for the first operator on theta's way that has no rule."""
         for node in self.depends:
-            if (
-                node.op == "call_function"
-                and node.target.__class__.__name__ == "OpOverload"
-                and not find_rule(node.target)
-            ):
+            if isinstance(node.target, torch._ops.OpOverload) and not find_rule(node.target):
+                module = node.meta.get("module") or "(root)"
                 raise UnsupportedOperator(
-                    f"operator {node.target} (in module '{node.meta.get('module') or '(root)'}') has no divided-difference "
-                    f"rule at finite alpha: register one with lazytorch.rule(torch.ops.{node.target}), or wrap with "
+                    f"operator {node.target} (in module '{module}') has no divided-difference rule at finite alpha: "
+                    f"register one with lazytorch.rule(torch.ops.{node.target}), or wrap with "
                     f'difference="direct" in float64'
                 )
 

@@ -22,7 +22,7 @@ KINK_SHARE = 0.01
 def train(config: dict) -> RunDirectory:
     """Train the run that ``config`` (the resolved configuration, ``name`` given) describes, or go on with it.
 
-    A run that is finished or has diverged is left as it is. All that can be wrong is checked before anything is written.
+    A run that is finished or has diverged is left as it is. What can be wrong is checked before anything is written.
 
     Raises:
         ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.

@@ -44,7 +44,7 @@ def empirical_ntk(net: nn.Module, x1: Tensor, x2: Tensor | None = None, kind: st
 
 
 def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
-    """Name -> value of every parameter and buffer of ``net``, those in ``weights`` replaced, all of one floating type."""
+    """Name -> value of every parameter and buffer of ``net``, those in ``weights`` replaced, in the type of these."""
     own = dict(net.named_parameters()) | dict(net.named_buffers())
     tensors = {name: tensor.detach() for name, tensor in own.items()}
     if not weights:

@@ -188,7 +188,7 @@ def _labels(settings: Sequence[dict]) -> list[str]:
     """A name for each of `settings` by as few of the keys that vary as tell them apart; "" if there is one only."""
     chosen: list[str] = []
     for key in _varying(settings):
-        if _count(settings, chosen + [key]) > _count(settings, chosen):
+        if _count(settings, [*chosen, key]) > _count(settings, chosen):
             chosen.append(key)
     short = [", ".join(_spell(key, own.get(key)) for key in chosen) for own in settings]
     full = [", ".join(f"{key}={own.get(key)}" for key in chosen) for own in settings]

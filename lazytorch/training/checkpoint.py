@@ -43,7 +43,8 @@ def check_settings(path: Path, saved: dict, current: dict) -> None:
     for key in current:
         if saved.get(key) != current[key]:
             raise ValueError(
-                f"checkpoint {path} is of another configuration ({key}: {saved.get(key)!r} there, {current[key]!r} here): "
+                f"checkpoint {path} is of another configuration "
+                f"({key}: {saved.get(key)!r} there, {current[key]!r} here): "
                 f"use the checkpoint of this run, or resume=false to start over"
             )
 

@@ -50,12 +50,8 @@ class TensorBoard:
         self.writer.flush()
 
     def close(self, row: dict) -> None:
-        """Write the hyperparameters beside the results in ``row``, into the run itself (``add_hparams`` makes another)."""
-        values = {
-            k: v if isinstance(v, (int, float, str)) and not isinstance(v, bool) else str(v)
-            for k, v in self.settings.items()
-        }
+        """Write the settings beside the results in ``row``, into the run itself (``add_hparams`` makes another run)."""
         results = {TAGS[name]: row[name] for name in RESULTS if row.get(name) is not None}
-        for summary in hparams(values, results):
+        for summary in hparams(self.settings, results):
             self.writer.file_writer.add_summary(summary)
         self.writer.close()

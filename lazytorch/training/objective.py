@@ -1,4 +1,4 @@
-"""The objective R: what is minimised over theta is R(D_eps f(theta)), which is R(alpha h(w)) whose step alpha^2 scales."""
+"""The objective R(D_eps f(theta)); a step on theta is the step on w for the paper's R(alpha h(w)) / alpha^2."""
 
 from collections.abc import Callable
 

@@ -51,7 +51,7 @@ class Diverged(Exception):
 class Trainer:
     """SGD with momentum on theta for R(D_eps f(theta)), with eta_t = lr / (1 + beta t) at epoch t.
 
-    This is the paper's SGD on w for R(alpha h(w)) / alpha^2 at the same rate (Chizat, Oyallon & Bach 2019, section 3.2).
+    This is the paper's SGD on w for R(alpha h(w)) / alpha^2 at the same rate (Chizat, Oyallon & Bach 2019, sec. 3.2).
 
     Args:
         model: a CenteredModel or LinearizedModel; the data follow it to its device.

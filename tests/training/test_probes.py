@@ -1,5 +1,6 @@
 """Probes against definitions written out, and what theory says of them."""
 
+import itertools
 import math
 
 import pytest
@@ -89,7 +90,7 @@ def test_laziness_grows_with_alpha():
         measured.append(row)
     *finite, limit = measured
     assert limit == {"ntk_drift": 0, "kernel_distance": 0, "linearization_error": 0}
-    for coarse, fine in zip(finite, finite[1:], strict=False):
+    for coarse, fine in itertools.pairwise(finite):
         assert coarse["ntk_drift"] / fine["ntk_drift"] == pytest.approx(10, rel=0.02)
         assert coarse["linearization_error"] / fine["linearization_error"] == pytest.approx(10, rel=0.02)
         assert coarse["kernel_distance"] / fine["kernel_distance"] == pytest.approx(100, rel=0.1)

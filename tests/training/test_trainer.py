@@ -61,7 +61,6 @@ def test_each_step_is_sgd_with_the_papers_schedule():
     """Against torch's own SGD and a two-pass float64 model, batches and rates written out here."""
     trainer = make(alpha=3.0, probes=(), momentum=0.9)
     trainer.fit(3)
-    x, labels = points(61)
     net = network().double()
     w0 = [p.detach().clone() for p in net.parameters()]
     optimizer = torch.optim.SGD(net.parameters(), momentum=0.9)
