@@ -65,7 +65,12 @@ def train(config: dict) -> RunDirectory:
         run.create(config, versions(device), fingerprint)
         if config["resume"] is not False and trainer.resume():
             log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
-        summary = trainer.fit(config["epochs"])
+        try:
+            summary = trainer.fit(config["epochs"])
+        except Exception as error:
+            if trainer.stop.signal is not None:  # a sweep must not go on because stopping failed
+                raise KeyboardInterrupt(trainer.stop.signal) from error
+            raise
     if summary["status"] == "interrupted":
         raise KeyboardInterrupt(trainer.stop.signal)
     log.info("alpha=%g %s after %d epochs: %s", config["alpha"], summary["status"], summary["epochs"], run.path)

@@ -6,6 +6,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from ..runs import RunDirectory
+from .figures import layers_image
 
 #: Measurement -> TensorBoard tag; runs of a sweep overlay on these.
 TAGS = {
@@ -34,7 +35,7 @@ class TensorBoard:
     """
 
     def __init__(self, run: RunDirectory, settings: dict, first_epoch: int):
-        self.settings = settings
+        self.run, self.settings = run, settings
         session = f"alpha={settings['alpha']:g} seed={settings['seed']}"
         self.writer = SummaryWriter(str(run.tensorboard / session), purge_step=first_epoch)
 
@@ -50,7 +51,13 @@ class TensorBoard:
         self.writer.flush()
 
     def close(self, row: dict) -> None:
-        """Write the settings beside the results in ``row``, into the run itself (``add_hparams`` makes another run)."""
+        """Draw the layers, and write the settings beside the results in ``row``.
+
+        They go into the run itself, where ``SummaryWriter.add_hparams`` would make another run.
+        """
+        rows = self.run.metrics
+        if rows:
+            self.writer.add_image("layers", layers_image(rows), rows[-1]["epoch"], dataformats="HWC")
         results = {TAGS[name]: row[name] for name in RESULTS if row.get(name) is not None}
         for summary in hparams(self.settings, results):
             self.writer.file_writer.add_summary(summary)

@@ -19,9 +19,10 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..anchored import Anchored
-from ..data import DeviceData, from_dataset
+from ..data import DeviceData
 from ..runs import RunDirectory
 from . import checkpoint
+from .checks import check_outputs, check_positive, check_type, on_device
 from .evaluation import evaluate
 from .interrupt import StopRequest
 from .loggers import TensorBoard
@@ -86,14 +87,14 @@ class Trainer:
         evaluate_every: int = 1,
         probe_size: int = 16,
     ):
-        _check_positive(lr=lr, batch_size=batch_size, evaluate_every=evaluate_every, probe_size=probe_size)
+        check_positive(lr=lr, batch_size=batch_size, evaluate_every=evaluate_every, probe_size=probe_size)
         self.device = next(model.parameters()).device
         check_precision(precision, self.device)
-        _check_type(model, precision)
+        check_type(model, precision)
         self.model, self.objective, self.precision = model, find_objective(loss), precision
         self.lr, self.beta, self.batch_size, self.seed = lr, beta, batch_size, seed
         self.evaluate_every = evaluate_every
-        self.train, self.test = (_on_device(data, self.device, data_type(precision)) for data in (train, test))
+        self.train, self.test = (on_device(data, self.device, data_type(precision)) for data in (train, test))
         self.optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
         self.run = run_dir if isinstance(run_dir, RunDirectory) or run_dir is None else RunDirectory(run_dir)
         self.settings = {
@@ -109,7 +110,7 @@ class Trainer:
         if probes is None:
             probes = standard_probes(self.test.head(probe_size)[0], self.test.head(STABILITY_INPUTS)[0])
         self._autocast = functools.partial(autocast, precision, self.device)
-        self._check_outputs()
+        check_outputs(model, self.train, self.test, self._autocast)
         self.probes = tuple(probes)
         for probe in self.probes:
             probe.start(model)
@@ -127,7 +128,7 @@ class Trainer:
         Status is "finished"; "diverged" where the loss became non-finite, with the last good measurements; or
         "interrupted" after SIGTERM or Ctrl-C, with a checkpoint from which another call goes on.
         """
-        _check_positive(epochs=epochs)
+        check_positive(epochs=epochs)
         devices = [self.device] if self.device.type == "cuda" else []
         with StopRequest() as self.stop, torch.random.fork_rng(devices), matmul_precision(self.precision):
             self._restore_random()
@@ -296,48 +297,3 @@ class Trainer:
         torch.set_rng_state(self._random["cpu"])
         if self.device.type == "cuda" and "cuda" in self._random:
             torch.cuda.set_rng_state(self._random["cuda"], self.device)
-
-    # ---- set-up
-
-    def _check_outputs(self) -> None:
-        x, y = self.train.head(2)
-        training = self.model.training
-        with torch.no_grad(), self._autocast():
-            outputs = self.model.eval()(x)
-        self.model.train(training)
-        if not isinstance(outputs, Tensor):
-            raise ValueError(f"the model returns a {type(outputs).__name__}: wrap it so that it returns one tensor")
-        if y.is_floating_point():
-            if outputs.shape != y.shape:
-                raise ValueError(f"outputs of shape {tuple(outputs.shape)} for targets of shape {tuple(y.shape)}")
-            return
-        classes = int(torch.maximum(self.train.labels.max(), self.test.labels.max())) + 1
-        if outputs.dim() != 2 or outputs.shape[1] < classes:
-            raise ValueError(
-                f"the model's outputs have shape {tuple(outputs.shape)}, but the labels are {classes} classes: "
-                f"give the network {classes} outputs (model.classes={classes})"
-            )
-
-
-def _on_device(data, device, dtype) -> DeviceData:
-    if isinstance(data, DeviceData):
-        if data.inputs.device != device or data.dtype != dtype:
-            raise ValueError(f"data on {data.inputs.device} in {data.dtype} for a model on {device} in {dtype}")
-        return data
-    inputs, labels = data if isinstance(data, (tuple, list)) else from_dataset(data)
-    return DeviceData(inputs, labels, device=device, dtype=dtype)
-
-
-def _check_type(model: Anchored, precision: str) -> None:
-    dtype = next(model.parameters()).dtype
-    if dtype != data_type(precision):
-        cast = "double" if precision == "float64" else "float"
-        raise ValueError(
-            f"the model is in {dtype}, which precision={precision} does not train: call model.{cast}() first"
-        )
-
-
-def _check_positive(**settings) -> None:
-    for name, value in settings.items():
-        if not value > 0 or not math.isfinite(value):
-            raise ValueError(f"{name} must be positive and finite, got {value}")

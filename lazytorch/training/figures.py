@@ -1,0 +1,29 @@
+"""A picture of a run for TensorBoard: what happened layer by layer."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+PANELS = {
+    "activation_stability_by_layer": ("units as active as at the start", "linear"),
+    "displacement_by_module": ("displacement |w - w_0| / |w_0|", "log"),
+}
+
+
+def layers_image(rows: list[dict]) -> np.ndarray:
+    """Activation stability and displacement of every layer against the epoch, as RGB (height, width, 3) uint8."""
+    figure = Figure(figsize=(11, 4), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for axes, (name, (label, scale)) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        layers = [layer for layer, value in (rows[-1].get(name) or {}).items() if value is not None]
+        for index, layer in enumerate(layers):
+            values = [(row.get(name) or {}).get(layer) for row in rows]
+            shown = [np.nan if value is None or (value == 0 and scale == "log") else value for value in values]
+            colour = colormaps["viridis"](0.9 * index / max(1, len(layers) - 1))
+            axes.plot([row["epoch"] for row in rows], shown, ".-", label=layer or "network", color=colour)
+        axes.set(xlabel="epoch", ylabel=label, yscale=scale)
+        if layers:
+            axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
