@@ -35,8 +35,11 @@ class TensorBoard:
     """
 
     def __init__(self, run: RunDirectory, settings: dict, first_epoch: int):
-        self.run, self.settings = run, settings
-        session = f"alpha={settings['alpha']:g} seed={settings['seed']}"
+        self.run, self.settings = (
+            run,
+            settings | {"alpha": f"{settings['alpha']:g}"},
+        )  # the page leaves a float inf blank
+        session = f"alpha={self.settings['alpha']} seed={settings['seed']}"
         self.writer = SummaryWriter(str(run.tensorboard / session), purge_step=first_epoch)
 
     def log(self, row: dict) -> None:
