@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+from torch import nn
+
 from ..centered import CenteredModel
 from ..runs import RunDirectory, identity
 from ..training import Trainer
@@ -77,19 +79,25 @@ def train(config: dict) -> RunDirectory:
     return run
 
 
-def load_run(directory: str | os.PathLike, name: str = "last", device: str = "cpu") -> CenteredModel:
+def load_run(
+    directory: str | os.PathLike, net: nn.Module | None = None, name: str = "last", device: str = "cpu"
+) -> CenteredModel:
     """The trained CenteredModel of a run directory, in evaluation mode, from checkpoints/<name>.pt.
 
+    ``net`` is a network like the run's, whose weights do not matter; the runs of the command line know their own.
+
     Raises:
-        FileNotFoundError, ValueError: no run or no checkpoint there, or a damaged one.
+        FileNotFoundError, ValueError: no run or no checkpoint there, or a damaged one, or ``net`` is missing.
     """
     run = RunDirectory(directory)
     config = run.config
     state = checkpoints.load(run.checkpoint(name))["model"]
-    recorded = config["data_fingerprint"]
-    net = build_network(config, {key: recorded[key] for key in ("classes", "channels", "size")})
-    net = net.to(data_type(config["precision"]))
-    model = CenteredModel(net, float(config["alpha"]))
+    if net is None:
+        if "model" not in config:
+            raise ValueError(f"{run.path} was made by a script: give its network, load_run(directory, net)")
+        recorded = config["data_fingerprint"]
+        net = build_network(config, {key: recorded[key] for key in ("classes", "channels", "size")})
+    model = CenteredModel(net, float(config["alpha"])).to(data_type(config["precision"]))
     checkpoints.check_model(run.checkpoint(name), state, model.state_dict())
     model.load_state_dict(state)
     return model.to(device).eval()

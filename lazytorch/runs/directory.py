@@ -41,6 +41,11 @@ class RunDirectory:
         write_atomically(self._config, lambda file: file.write(text.encode()))
 
     @property
+    def exists(self) -> bool:
+        """Whether a run has been created here."""
+        return self._config.exists()
+
+    @property
     def config(self) -> dict:
         """The resolved configuration, with `versions` and `data_fingerprint`."""
         if not self._config.exists():

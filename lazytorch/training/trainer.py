@@ -233,6 +233,9 @@ class Trainer:
 
     def _open_logs(self) -> None:
         if self.run is not None:
+            if not self.run.exists:  # the command line has written more
+                sizes = {"train_size": len(self.train), "test_size": len(self.test)}
+                self.run.create(self.settings, {"torch": str(torch.__version__)}, sizes)
             self.run.truncate(self.epoch if self.last else -1)
             self.tensorboard = TensorBoard(self.run, self.settings, self.epoch + 1 if self.last else 0)
 

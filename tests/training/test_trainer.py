@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import lazytorch as lt
+from lazytorch.reports import write_report
 from lazytorch.runs import RunDirectory
 from lazytorch.training import trainer as trainer_module
 from lazytorch.training.evaluation import evaluate
@@ -104,6 +105,17 @@ def test_two_fits_are_one():
 def test_evaluates_every_k_epochs_and_at_both_ends(tmp_path):
     make(run_dir=tmp_path, evaluate_every=3).fit(5)
     assert [row["epoch"] for row in RunDirectory(tmp_path).metrics] == [0, 3, 5]
+
+
+def test_a_scripts_run_can_be_loaded_and_reported(tmp_path):
+    trainer = make(run_dir=tmp_path / "run")
+    trainer.fit(1)
+    with pytest.raises(ValueError, match="give its network"):
+        lt.load_run(tmp_path / "run")
+    model = lt.load_run(tmp_path / "run", network(seed=5))
+    torch.testing.assert_close(model.state_dict(), trainer.model.state_dict(), rtol=0, atol=0)
+    write_report([tmp_path], tmp_path / "report")
+    assert "| 10 |" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_divergence_is_a_result(tmp_path):
