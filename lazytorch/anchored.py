@@ -2,6 +2,7 @@
 
 import copy
 import math
+import numbers
 
 import torch
 from torch import Tensor, nn
@@ -158,12 +159,12 @@ def euclidean_norm(tensors: list[Tensor]) -> float:
 
 def check_alpha(alpha: float) -> float:
     """``alpha`` as a float, if it lies in (0, inf] and 1 / alpha is representable in float32."""
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
+    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real):
         raise TypeError(f"alpha must be a number in (0, inf], got {alpha!r}")
     if not alpha > 0:
         raise ValueError(f"alpha must be in (0, inf], got {alpha}: use a positive number (inf: the linearized model)")
-    if 1e30 < alpha < math.inf:
-        raise ValueError(f"alpha = {alpha:g} is beyond 1e30, where 1/alpha leaves float32: use alpha=inf")
+    if not 1e-30 <= alpha <= 1e30 and alpha != math.inf:
+        raise ValueError(f"alpha = {alpha:g} is not within 1e-30 and 1e30, where 1/alpha is a float32: use inf")
     return float(alpha)
 
 

@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .anchored import Anchored
 from .differences import Pair, Program
+from .functional import call
 
 
 class CenteredModel(Anchored):
@@ -45,6 +46,9 @@ class CenteredModel(Anchored):
             raise ValueError('difference="direct" has no limit alpha = inf: use difference="divided"')
         self.difference = difference
         self._programs = _Programs()
+        # Buffers whose divided difference may not be 0; the others are constants.
+        self._updated: set[str] = set()
+        self.register_load_state_dict_post_hook(_find_updated)
 
     def forward(self, *args, **kwargs):
         """alpha (f(args; w) - f(args; w_0)), in the structure of f's output."""
@@ -59,13 +63,19 @@ class CenteredModel(Anchored):
                 'detach it, or wrap with difference="direct" in float64'
             )
         initial = self._initial()
-        differences = self.theta | self._buffer_differences()
-        program = self._program(args, kwargs, initial, set(differences))
+        program = self._program(args, kwargs, initial)
+        changes = self._buffer_differences()
+        differences = self.theta | {name: changes[name] for name in self._updated}
         with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
             return pytree.tree_map(_output, program(self.epsilon, pairs, inputs), is_leaf=lambda t: isinstance(t, Pair))
 
-    def _program(self, args, kwargs, initial, varying) -> Program:
+    def trace(self, *args, **kwargs) -> None:
+        """Trace the module in its present mode without running it, which raises what a first call would raise."""
+        if self.difference == "divided":
+            self._program(args, kwargs, self._initial())
+
+    def _program(self, args, kwargs, initial) -> Program:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         device = next(iter(initial.values())).device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
@@ -74,10 +84,11 @@ class CenteredModel(Anchored):
         key = (spec, signature, modes, autocast)
         if key not in self._programs:
             with sdpa_kernel(SDPBackend.MATH):
-                program = Program(self.structure, initial, varying, args, kwargs)
+                program = Program(self.structure, initial, args, kwargs)
+            updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:
-                program.check_rules()
-            self._programs[key] = program
+                program.check_rules(set(self.theta) | updated)
+            self._updated, self._programs[key] = updated, program
         return self._programs[key]
 
     def _direct(self, args, kwargs):
@@ -88,14 +99,19 @@ class CenteredModel(Anchored):
         for name, change in moved.items():
             at_w[name].add_(change, alpha=self.epsilon)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # one draw for both passes
-            start = torch.func.functional_call(self.structure, initial, args, kwargs)
-        end = torch.func.functional_call(self.structure, at_w, args, kwargs)
-        for name, change in moved.items():
-            change.copy_((at_w[name] - initial[name]) * self.alpha)
+            start = call(self.structure, initial, args, kwargs)
+        end = call(self.structure, at_w, args, kwargs)
+        if any(part.training for part in self.structure.modules()):
+            for name, change in moved.items():
+                change.copy_((at_w[name] - initial[name]) * self.alpha)
         return pytree.tree_map(self._subtract, end, start)
 
     def _subtract(self, end, start):
         return self.alpha * (end - start) if isinstance(end, Tensor) and end.is_floating_point() else end
+
+
+def _find_updated(model: CenteredModel, _) -> None:
+    model._updated = {name for name, change in model._buffer_differences().items() if change.any()}
 
 
 def _without_autocast(device: str):

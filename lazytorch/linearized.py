@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .anchored import Anchored
+from .functional import call
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -36,7 +37,7 @@ class LinearizedModel(Anchored):
         def function(weights):
             # Training updates buffers in place: copies receive it inside jvp, the registered ones afterwards.
             copies = {name: constant.clone() for name, constant in initial.items()}
-            return torch.func.functional_call(self.structure, weights | copies, args, kwargs), copies
+            return call(self.structure, weights | copies, args, kwargs), copies
 
         with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode formula
             output, tangent, updated = torch.func.jvp(function, (start,), (theta,), has_aux=True)

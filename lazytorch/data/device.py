@@ -95,6 +95,13 @@ class DeviceData:
         """The inputs and labels at ``indices`` (n,), a tensor on the data's device, unaugmented."""
         return self._normalise(self.inputs[indices]), self.labels[indices]
 
+    def fingerprint(self) -> str:
+        """sha256 of shape, inputs and labels: the first 16 hexadecimal digits."""
+        digest = hashlib.sha256(str((tuple(self.inputs.shape), self.inputs.dtype, self.labels.dtype)).encode())
+        for tensor in (self.inputs, self.labels):
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()[:16]
+
     def _draws(self, seed: int, epoch: int) -> Tensor:
         # (4, N): what to serve, whether to mirror it, and the corner of its crop in the padded image.
         digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()

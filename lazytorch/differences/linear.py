@@ -2,7 +2,7 @@
 
 import torch
 
-from .pair import Pair, difference, primal, rule
+from .pair import Pair, UnsupportedOperator, difference, primal, rule
 
 aten = torch.ops.aten
 
@@ -11,7 +11,6 @@ LINEAR = (
     aten._adaptive_avg_pool2d,
     aten._reshape_alias,
     aten._to_copy,
-    aten._unsafe_view,
     aten.alias,
     aten.avg_pool2d,
     aten.clone,
@@ -29,15 +28,33 @@ LINEAR = (
     aten.t,
     aten.transpose,
     aten.unsqueeze,
-    aten.view,
 )
 
 
 def _linear(operator):
     def apply_to_both(epsilon, x, *args, **kwargs):
-        return Pair(operator(x.primal, *args, **kwargs), operator(x.difference, *args, **kwargs))
+        out = operator(x.primal, *args, **kwargs)
+        if not out.is_floating_point():
+            return constant_integers(epsilon, operator, out)
+        return Pair(out, operator(x.difference, *args, **kwargs))
 
     return apply_to_both
+
+
+def constant_integers(epsilon, operator, out):
+    """A rounding to integers: its derivative is 0, its divided difference has no rule."""
+    if epsilon > 0:
+        raise UnsupportedOperator(
+            f"operator {operator} rounds what depends on theta to {out.dtype}, which has no divided-difference rule at "
+            f'finite alpha: wrap with difference="direct" in float64'
+        )
+    return out
+
+
+@rule(aten.view, aten._unsafe_view)
+def view(epsilon, x, shape):
+    """The difference may have other strides than the traced value, as a broadcast parameter's has."""
+    return Pair(x.primal.reshape(shape), x.difference.reshape(shape))
 
 
 for _operator in LINEAR:
@@ -64,6 +81,11 @@ def _sum(left, right, alpha):
     return Pair(out, torch.add(du, dv, alpha=alpha))
 
 
+@rule(aten.rsub)
+def subtract_from(epsilon, left, right, alpha=1):
+    return _sum(right, left, -alpha)
+
+
 @rule(aten.cat)
 def concatenate(epsilon, tensors, dim=0):
     differences = [torch.zeros_like(primal(t)) if difference(t) is None else t.difference for t in tensors]
@@ -78,17 +100,20 @@ def pad(epsilon, x, padding, value=0):
 @rule(aten.copy)
 def copy(epsilon, target, source, non_blocking=False):
     """The source, cast to the target's type and shape."""
-    return _broadcast(source, primal(target))
-
-
-def _broadcast(source, like):
-    parts = (t.to(like.dtype).expand_as(like).clone() for t in (source if isinstance(source, Pair) else (source,)))
-    return Pair(*parts) if isinstance(source, Pair) else next(parts)
+    like = primal(target)
+    out = primal(source).to(like.dtype).expand_as(like).clone()
+    if not isinstance(source, Pair):
+        return out
+    if not like.is_floating_point():
+        return constant_integers(epsilon, aten.copy, out)
+    return Pair(out, source.difference.to(like.dtype).expand_as(like).clone())
 
 
 @rule(aten.copy_)
 def copy_(epsilon, target, source):
     """A buffer that the module updates: both parts of the pair are overwritten."""
+    if not isinstance(target, Pair):  # a counter
+        return target.copy_(primal(source))
     target.primal.copy_(primal(source))
     target.difference.copy_(0 if difference(source) is None else source.difference.detach())
     return target

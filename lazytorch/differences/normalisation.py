@@ -32,7 +32,11 @@ def affine(epsilon, z: Pair, weight: Pair | None, bias: Pair | None) -> Tensor:
     return d if bias is None else d + bias.difference
 
 
-@rule(aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm, aten._native_batch_norm_legit.default)
+#: These update the running statistics that are their arguments 3 and 4, if argument 5 (training) is set.
+IN_PLACE = (aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
+
+
+@rule(*IN_PLACE)
 def batch_norm(epsilon, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """Running statistics are pairs whose two parts are updated in place, each with its own average over the batch.
 

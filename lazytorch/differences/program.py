@@ -8,7 +8,9 @@ import torch
 import torch.fx
 import torch.utils._pytree as pytree
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.overrides import TorchFunctionMode
 
+from ..functional import call
 from . import bilinear, linear, normalisation, pointwise, pooling, random, softmax  # noqa: F401 (they register rules)
 from .pair import Pair, UnsupportedOperator, find_rule, primal
 
@@ -23,25 +25,28 @@ class Program(torch.fx.Interpreter):
     Args:
         module: the module; its own parameters and buffers only give names.
         tensors: dict name -> tensor for every parameter and buffer, with the shapes, types and device of the run.
-        varying: the names of those that come as Pairs.
         args, kwargs: example inputs.
 
+    ``written`` holds the names of the buffers that a run updates.
+
     Raises:
-        UntraceableModule: Python control flow depends on tensor values.
+        UntraceableModule: Python control flow depends on tensor values, or a gradient is stopped on the way.
     """
 
-    def __init__(self, module: torch.nn.Module, tensors: dict, varying: set[str], args: tuple, kwargs: dict):
+    def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
         leaves, self.in_spec = pytree.tree_flatten((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         graph_module, self.out_spec = _trace(module, tensors, leaves, inputs, self.in_spec)
         graph_module.graph.eliminate_dead_code()
         super().__init__(graph_module)
         self.extra_traceback = False
-        self.depends = _dependent(graph_module.graph, [name in varying for name in tensors] + [False] * len(inputs))
+        placeholders = [node for node in graph_module.graph.nodes if node.op == "placeholder"]
+        self.names = dict(zip(placeholders, tensors, strict=False))
+        self.written = {self.names[node] for node in _written(graph_module.graph) if node in self.names}
 
-    def check_rules(self) -> None:
-        """Raise UnsupportedOperator for the first operator on theta's way that has no rule."""
-        for node in self.depends:
+    def check_rules(self, varying: set[str]) -> None:
+        """Raise UnsupportedOperator for the first operator without a rule that depends on the tensors ``varying``."""
+        for node in _dependent(self.module.graph, [node for node, name in self.names.items() if name in varying]):
             if isinstance(node.target, torch._ops.OpOverload) and not find_rule(node.target):
                 module = node.meta.get("module") or "(root)"
                 raise UnsupportedOperator(
@@ -89,14 +94,41 @@ def _derivative(operator, args, kwargs):
     return pytree.tree_map(lambda a, d: Pair(a, d) if a.is_floating_point() else a, *outputs)
 
 
-def _dependent(graph, varying) -> list:
-    """The nodes that depend on a varying placeholder, in order."""
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    found = {node: None for node, varies in zip(placeholders, varying, strict=True) if varies}
+def _dependent(graph, varying: list) -> list:
+    """The nodes that depend on those in ``varying``, in order."""
+    found = dict.fromkeys(varying)
     for node in graph.nodes:
         if any(argument in found for argument in node.all_input_nodes):
             found[node] = None
     return list(found)
+
+
+def _written(graph) -> list:
+    """The nodes whose tensors are updated in place."""
+    nodes = []
+    for node in graph.nodes:
+        packet = getattr(node.target, "overloadpacket", None)
+        if packet is torch.ops.aten.copy_:
+            nodes.append(node.args[0])
+        elif packet in normalisation.IN_PLACE and node.args[5]:  # in training mode
+            nodes += [argument for argument in node.args[3:5] if argument is not None]
+    return nodes
+
+
+class _NoStopGradient(TorchFunctionMode):
+    """Refuses what a trace would lose: gradients that the module stops on purpose."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in STOPPING or (function is torch._C._set_grad_enabled and not args[0]):
+            name = "no_grad" if function is torch._C._set_grad_enabled else "detach"
+            raise UntraceableModule(
+                f"the module stops gradients on the way ({name} in its forward), which a trace does not follow: "
+                f'wrap with difference="direct" in float64'
+            )
+        return function(*args, **(kwargs or {}))
+
+
+STOPPING = (torch.Tensor.detach, torch.Tensor.detach_, torch.detach, torch.detach_)
 
 
 def _trace(module, tensors, leaves, inputs, in_spec):
@@ -108,7 +140,8 @@ def _trace(module, tensors, leaves, inputs, in_spec):
         arrived = iter(flat[len(tensors) :])
         filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(filled, in_spec)
-        outputs, out_spec = pytree.tree_flatten(torch.func.functional_call(module, weights, args, kwargs))
+        with _NoStopGradient():
+            outputs, out_spec = pytree.tree_flatten(call(module, weights, args, kwargs))
         return outputs
 
     hooks = _name_nodes(module)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..anchored import Anchored
+from ..functional import call
 
 KINDS = ("full", "trace", "diagonal")
 
@@ -34,6 +35,8 @@ def empirical_ntk(net: nn.Module, x1: Tensor, x2: Tensor | None = None, kind: st
     _refuse_mixing(net)
     tensors = values_at(net, weights)
     trainable = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError(f"{type(net).__name__} has no trainable parameters: a tangent kernel needs at least one")
     dtype = tensors[trainable[0]].dtype
     kernel = 0.0
     for name in trainable:
@@ -62,7 +65,7 @@ def _jacobian(net, tensors, name, x) -> Tensor:
     others = {key: tensor for key, tensor in tensors.items() if key != name}
 
     def outputs(parameter, example):
-        return torch.func.functional_call(net, others | {name: parameter}, (example.unsqueeze(0),)).flatten()
+        return call(net, others | {name: parameter}, (example.unsqueeze(0),)).flatten()
 
     jacobian = torch.func.vmap(torch.func.jacrev(outputs), (None, 0))(tensors[name], x)
     return jacobian.flatten(2)
@@ -80,5 +83,9 @@ def _contract(left: Tensor, right: Tensor, kind: str) -> Tensor:
 
 def _refuse_mixing(net: nn.Module) -> None:
     for name, module in net.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            continue
+        if module.running_mean is None:
+            raise ValueError(f"module {name!r} mixes the examples of a batch: give it running statistics")
+        if module.training:
             raise ValueError(f"module {name!r} mixes the examples of a batch in training mode: call net.eval() first")

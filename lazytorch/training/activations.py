@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..functional import call
 from ..kernels.tangent import values_at
 
 aten = torch.ops.aten
@@ -49,7 +50,7 @@ def zero_preactivations(net: nn.Module, x: Tensor) -> float:
 def _signs(net, values, x) -> Iterator[tuple[str, Tensor]]:
     dtype = next(t.dtype for t in values.values() if t.is_floating_point())
     with _recorded(net) as calls:
-        torch.func.functional_call(net, values, (x.to(dtype) if x.is_floating_point() else x,))
+        call(net, values, (x.to(dtype) if x.is_floating_point() else x,))
     return ((name, preactivation > 0) for name, preactivation in calls)
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from ..data import DeviceData
+from .checks import evaluating
 from .objective import Objective, correct
 
 
@@ -14,14 +15,12 @@ def evaluate(
 
     Sums accumulate on the device and are read once. ``autocast``: a function that returns the context to evaluate in.
     """
-    training = model.training
-    model.eval()
     totals = torch.zeros(2, dtype=torch.float64, device=data.inputs.device)
-    for x, y in data.ordered(batch_size):
-        with autocast():
-            outputs = model(x)
-        outputs = outputs.to(data.dtype)
-        totals += torch.stack([objective(outputs, y) * len(x), correct(outputs, y)])
-    model.train(training)
+    with evaluating(model):
+        for x, y in data.ordered(batch_size):
+            with autocast():
+                outputs = model(x)
+            outputs = outputs.to(data.dtype)
+            totals += torch.stack([objective(outputs, y) * len(x), correct(outputs, y)])
     loss, accuracy = (totals / len(data)).tolist()
     return loss, None if data.labels.is_floating_point() else accuracy

@@ -24,15 +24,20 @@ def data_type(precision: str) -> torch.dtype:
 @contextmanager
 def matmul_precision(precision: str) -> Iterator[None]:
     """TF32 on for "tf32" and off otherwise, as it was before afterwards."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        backends, name = (torch.backends.cuda.matmul, torch.backends.cudnn.conv), "fp32_precision"
+        wanted = "tf32" if precision == "tf32" else "ieee"
+    else:  # torch before 2.9
+        backends, name = (torch.backends.cuda.matmul, torch.backends.cudnn), "allow_tf32"
+        wanted = precision == "tf32"
+    before = [getattr(backend, name) for backend in backends]
     try:
         for backend in backends:
-            backend.allow_tf32 = precision == "tf32"
+            setattr(backend, name, wanted)
         yield
     finally:
-        for backend, allowed in zip(backends, before, strict=True):
-            backend.allow_tf32 = allowed
+        for backend, value in zip(backends, before, strict=True):
+            setattr(backend, name, value)
 
 
 def autocast(precision: str, device: torch.device):

@@ -1,4 +1,4 @@
-"""Measurements of how lazy the training is. A probe is told the model once, before training, and then called.
+"""Measurements of how lazy the training is.
 
 Probes of kernels and activations evaluate in float64 at ``weights(torch.float64)``, in evaluation mode.
 """
@@ -16,20 +16,14 @@ from .activations import activation_stability
 
 
 class Probe(Protocol):
-    """Anything with these two methods can be given to the trainer."""
-
-    def start(self, model: Anchored) -> None:
-        """Remember what the model is at w_0."""
+    """Anything that maps the model to its measurements, by the names of the run directory."""
 
     def __call__(self, model: Anchored) -> dict:
-        """The measurements at w, by the names of the run directory."""
+        """The measurements at w."""
 
 
 class Displacement:
     """|w - w_0| / |w_0|, in total and by module, and |theta|. Costs nothing."""
-
-    def start(self, model: Anchored) -> None:
-        pass
 
     def __call__(self, model: Anchored) -> dict:
         return {
@@ -40,19 +34,23 @@ class Displacement:
 
 
 class KernelDrift:
-    """Relative drift and distance of the full tangent kernel on the inputs ``x`` (n, ...)."""
+    """Relative drift and distance of the full tangent kernel from that at w_0, on the inputs ``x`` (n, ...).
+
+    The kernel at w_0 is computed once, and again if w_0's own buffers have been updated.
+    """
 
     def __init__(self, x: Tensor):
         self.x = x
-
-    def start(self, model: Anchored) -> None:
-        self.initial = self._kernel(model, _at_start(model))
+        self._start: tuple[dict, Tensor] | None = None
 
     def __call__(self, model: Anchored) -> dict:
+        start = _at_start(model)
+        if self._start is None or not _equal(self._start[0], start):
+            self._start = start, self._kernel(model, start)
         kernel = self._kernel(model, _at_w(model))
         return {
-            "ntk_drift": kernel_drift(self.initial, kernel),
-            "kernel_distance": kernel_distance(self.initial, kernel),
+            "ntk_drift": kernel_drift(self._start[1], kernel),
+            "kernel_distance": kernel_distance(self._start[1], kernel),
         }
 
     def _kernel(self, model: Anchored, weights: dict) -> Tensor:
@@ -65,11 +63,8 @@ class ActivationStability:
     def __init__(self, x: Tensor):
         self.x = x
 
-    def start(self, model: Anchored) -> None:
-        self.initial = _at_start(model)
-
     def __call__(self, model: Anchored) -> dict:
-        stability = activation_stability(model.to_module().eval(), self.initial, _at_w(model), self.x)
+        stability = activation_stability(model.to_module().eval(), _at_start(model), _at_w(model), self.x)
         overall = None if math.isnan(stability["overall"]) else stability["overall"]
         return {"activation_stability": overall, "activation_stability_by_layer": stability["layers"]}
 
@@ -83,9 +78,6 @@ class LinearizationError:
     def __init__(self, x: Tensor):
         self.x = x
 
-    def start(self, model: Anchored) -> None:
-        pass
-
     @torch.no_grad()
     def __call__(self, model: Anchored) -> dict:
         if not isinstance(model, CenteredModel) or model.difference == "direct":
@@ -93,9 +85,10 @@ class LinearizationError:
         state = {name: t.double() if t.is_floating_point() else t for name, t in model.state_dict().items()}
         copy = CenteredModel(model.to_module(torch.float64), model.alpha).eval()
         copy.load_state_dict(state)
-        finite = copy(self.x.double())
+        x = self.x.double() if self.x.is_floating_point() else self.x
+        finite = copy(x)
         copy.alpha = math.inf
-        linear = copy(self.x.double())
+        linear = copy(x)
         norm = finite.norm().item()
         return {"linearization_error": (finite - linear).norm().item() / norm if norm > 0 else None}
 
@@ -112,3 +105,7 @@ def _at_start(model: Anchored) -> dict[str, Tensor]:
 
 def _at_w(model: Anchored) -> dict[str, Tensor]:
     return model.weights(torch.float64) | model.buffers_at_w(torch.float64)
+
+
+def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, right[name]) for name, tensor in left.items())

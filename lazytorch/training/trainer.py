@@ -22,7 +22,7 @@ from ..anchored import Anchored
 from ..data import DeviceData
 from ..runs import RunDirectory
 from . import checkpoint
-from .checks import check_outputs, check_positive, check_type, on_device
+from .checks import check_counts, check_outputs, check_positive, check_seed, check_type, check_within, on_device
 from .evaluation import evaluate
 from .interrupt import StopRequest
 from .loggers import TensorBoard
@@ -87,7 +87,12 @@ class Trainer:
         evaluate_every: int = 1,
         probe_size: int = 16,
     ):
-        check_positive(lr=lr, batch_size=batch_size, evaluate_every=evaluate_every, probe_size=probe_size)
+        check_positive(lr=lr)
+        check_counts(batch_size=batch_size, evaluate_every=evaluate_every, probe_size=probe_size)
+        check_within(momentum=(momentum, 0, 1), beta=(beta, 0, math.inf))
+        check_seed(seed)
+        if not isinstance(model, Anchored):
+            raise TypeError(f"model is a {type(model).__name__}: wrap it, as lazytorch.CenteredModel(model, alpha)")
         self.device = next(model.parameters()).device
         check_precision(precision, self.device)
         check_type(model, precision)
@@ -110,10 +115,10 @@ class Trainer:
         if probes is None:
             probes = standard_probes(self.test.head(probe_size)[0], self.test.head(STABILITY_INPUTS)[0])
         self._autocast = functools.partial(autocast, precision, self.device)
-        check_outputs(model, self.train, self.test, self._autocast)
+        check_outputs(model, self.train, self.test, self.objective, self._autocast)
+        self.fingerprint = {"train": self.train.fingerprint(), "test": self.test.fingerprint()}
         self.probes = tuple(probes)
-        for probe in self.probes:
-            probe.start(model)
+        self.stop = StopRequest()
         # What a checkpoint restores, beside model and optimizer.
         self.epoch, self.step, self.seconds, self.best = 0, 0, 0.0, -math.inf
         self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # of this epoch: loss, correct
@@ -128,9 +133,10 @@ class Trainer:
         Status is "finished"; "diverged" where the loss became non-finite, with the last good measurements; or
         "interrupted" after SIGTERM or Ctrl-C, with a checkpoint from which another call goes on.
         """
-        check_positive(epochs=epochs)
+        check_counts(epochs=epochs)
         devices = [self.device] if self.device.type == "cuda" else []
-        with StopRequest() as self.stop, torch.random.fork_rng(devices), matmul_precision(self.precision):
+        self.stop = StopRequest()
+        with self.stop, torch.random.fork_rng(devices), matmul_precision(self.precision):
             self._restore_random()
             started = time.monotonic() - self.seconds
             self._clock = lambda: time.monotonic() - started
@@ -166,6 +172,8 @@ class Trainer:
                 if self.epoch % self.evaluate_every == 0 or self.epoch == epochs:
                     self._evaluate(running)
                 self._save("last")
+            if self.last["epoch"] != self.epoch:  # fewer epochs are asked for than were begun
+                self._evaluate(None)
             self._describe(bar)
         return "finished"
 
@@ -233,11 +241,18 @@ class Trainer:
 
     def _open_logs(self) -> None:
         if self.run is not None:
-            if not self.run.exists:  # the command line has written more
-                sizes = {"train_size": len(self.train), "test_size": len(self.test)}
-                self.run.create(self.settings, {"torch": str(torch.__version__)}, sizes)
+            self._create_run()
             self.run.truncate(self.epoch if self.last else -1)
             self.tensorboard = TensorBoard(self.run, self.settings, self.epoch + 1 if self.last else 0)
+
+    def _create_run(self) -> None:
+        """Write the run's configuration, unless the command line has, which knows more."""
+        if self.run.exists and "model" in self.run.config:
+            return
+        if self.last is None:
+            self.run.clear()
+        sizes = {"train_size": len(self.train), "test_size": len(self.test)}
+        self.run.create(self.settings, {"torch": str(torch.__version__)}, self.fingerprint | sizes)
 
     def _describe(self, bar) -> None:
         row = self.last or {}
@@ -251,7 +266,7 @@ class Trainer:
         if self.run is None:
             return
         state = {
-            "settings": self.settings,
+            "settings": self.settings | self.fingerprint,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
@@ -277,11 +292,13 @@ class Trainer:
         if own and not path.exists():
             return False
         state = checkpoint.load(path)
-        current = self.settings if own else {"alpha": self.settings["alpha"]}
+        current = self.settings | self.fingerprint if own else {"alpha": self.settings["alpha"]}
         checkpoint.check_settings(path, state["settings"], current)
         checkpoint.check_model(path, state["model"], self.model.state_dict())
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["momentum"] = self.settings["momentum"]
         self.epoch, self.step, self.seconds, self.best = (state[k] for k in ("epoch", "step", "seconds", "best"))
         self.totals.copy_(state["totals"])
         self.last, self._random = state["last"], state["random"]
@@ -294,8 +311,8 @@ class Trainer:
         return states
 
     def _restore_random(self) -> None:
+        torch.manual_seed(self.seed)
         if self._random is None:
-            torch.manual_seed(self.seed)
             return
         torch.set_rng_state(self._random["cpu"])
         if self.device.type == "cuda" and "cuda" in self._random:

@@ -1,0 +1,21 @@
+"""Calling a module with other values than its own."""
+
+import torch
+from torch import Tensor, nn
+
+
+def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict | None = None):
+    """``module(*args, **kwargs)`` with the parameters and buffers in ``tensors``; the others are its own.
+
+    ``tensors`` is keyed as ``named_parameters`` and ``named_buffers``, where tied tensors have one name. In-place
+    updates of buffers go into the given tensors. Unlike ``torch.func.functional_call`` alone, which leaves a module that is
+    reachable by two names changed, each place is set once and restored.
+    """
+    own = (*module.named_parameters(), *module.named_buffers())
+    names = {id(tensor): name for name, tensor in own}
+    places = {}
+    for path, part in module.named_modules():
+        for leaf, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None and names[id(tensor)] in tensors:
+                places[f"{path}.{leaf}".lstrip(".")] = tensors[names[id(tensor)]]
+    return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
