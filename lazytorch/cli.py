@@ -1,5 +1,6 @@
 """The command line: a hydra application over ``conf/``."""
 
+import difflib
 import os
 import signal
 import sys
@@ -37,7 +38,8 @@ def main() -> None:
         raise outcome.errors[0]
     if outcome.errors:
         sys.exit(1)
-    print(outcome.directory)
+    if outcome.directory is not None:  # hydra's own --help and --cfg train nothing
+        print(outcome.directory)
 
 
 @dataclass
@@ -77,8 +79,9 @@ def resolve(cfg: DictConfig, choices) -> dict:
     """The configuration as plain values, with the run's name and alpha as a number.
 
     Raises:
-        ValueError: a value that must be given is not, or alpha is no number.
+        ValueError: a value that must be given is not, a key has been added that nothing reads, or alpha is no number.
     """
+    _check_keys(cfg)
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -86,6 +89,22 @@ def resolve(cfg: DictConfig, choices) -> dict:
     config["name"] = config["name"] or _default_name(choices)
     config["alpha"] = read_alpha(config["alpha"])
     return config
+
+
+def _check_keys(cfg: DictConfig) -> None:
+    """hydra lets +key=value add any key: only the model and the loss take keys that the shipped files do not have."""
+    shipped = OmegaConf.load(CONF / "config.yaml")
+    data = OmegaConf.load(CONF / "data" / "digits.yaml")
+    known = {str(key) for key in shipped} | {"model", "data"}
+    known |= {f"{group}.{key}" for group in ("optimizer", "schedule") for key in shipped[group]}
+    known |= {f"data.{key}" for key in data}
+    given = [str(key) for key in cfg] + [
+        f"{group}.{key}" for group in ("optimizer", "schedule", "data") for key in cfg[group]
+    ]
+    for key in given:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            raise ValueError(f"nothing reads the key {key}: remove it" + (f", or use {close[0]}" if close else ""))
 
 
 def _default_name(choices) -> str:

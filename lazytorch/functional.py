@@ -8,8 +8,8 @@ def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dic
     """``module(*args, **kwargs)`` with the parameters and buffers in ``tensors``; the others are its own.
 
     ``tensors`` is keyed as ``named_parameters`` and ``named_buffers``, where tied tensors have one name. In-place
-    updates of buffers go into the given tensors. Unlike ``torch.func.functional_call`` alone, which leaves a module that is
-    reachable by two names changed, each place is set once and restored.
+    updates of buffers go into the given tensors. ``torch.func.functional_call`` alone leaves a module that is reachable
+    by two names changed; here each place is set once and restored.
     """
     own = (*module.named_parameters(), *module.named_buffers())
     names = {id(tensor): name for name, tensor in own}

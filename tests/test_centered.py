@@ -303,6 +303,72 @@ def test_a_user_can_register_a_rule_for_an_operator_of_his_own():
     torch.testing.assert_close(model(x), 10.0 * (model.to_module()(x) - net(x)))
 
 
+def test_a_module_reachable_by_two_names():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(3, 3)
+            self.b = self.a
+
+        def forward(self, x):
+            return self.b(torch.tanh(self.a(x)))
+
+    torch.manual_seed(0)
+    net, x = Shared().double(), torch.randn(4, 3, dtype=torch.float64)
+    before = copy.deepcopy(net.state_dict())
+    model = randomise(lt.CenteredModel(net, 10.0))
+    expected = 10.0 * (model.to_module()(x) - net(x))
+    torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(copy.deepcopy(model)(x), expected)
+    kernel = lt.empirical_ntk(net, x, weights=model.weights())
+    torch.testing.assert_close(kernel, lt.empirical_ntk(model.to_module(), x))
+    torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)
+
+
+class Stopped(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.first, self.second, self.how = nn.Linear(3, 3), nn.Linear(3, 3), how
+
+    def forward(self, x):
+        h = self.first(x)
+        if self.how == "detach":
+            return self.second(h.detach())
+        with torch.no_grad():
+            h = self.second(h)
+        return self.second(h)
+
+
+@pytest.mark.parametrize("how", ("detach", "no_grad"))
+def test_stopped_gradients_are_refused_by_name(how):
+    with pytest.raises(lt.UntraceableModule, match=how):
+        lt.CenteredModel(Stopped(how), 10.0)(torch.randn(2, 3))
+
+
+def test_rounding_to_integers_is_refused():
+    class Rounded(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).long().float()
+
+    with pytest.raises(lt.UnsupportedOperator, match="_to_copy"):
+        lt.CenteredModel(Rounded(3, 2), 10.0)(torch.randn(2, 3))
+
+
+def test_buffers_that_nothing_updates_are_constants():
+    class Masked(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+            self.register_buffer("mask", torch.tensor([1.0, -1.0, 2.0]))
+
+        def forward(self, x):
+            return super().forward(x * (self.mask > 0) + torch.lgamma(self.mask.abs() + 1))
+
+    torch.manual_seed(0)
+    net, x = Masked().double(), torch.randn(4, 3, dtype=torch.float64)
+    model = randomise(lt.CenteredModel(net, 10.0))
+    torch.testing.assert_close(model(x), 10.0 * (model.to_module()(x) - net(x)))
+
+
 def test_input_gradients_are_refused():
     model = lt.CenteredModel(nn.Linear(3, 2), 10.0)
     with pytest.raises(RuntimeError, match="requires a gradient"):

@@ -148,6 +148,14 @@ BAD = {
     "alpha no number": (["alpha=large"], "alpha is 'large'"),
     "unknown key": (["alhpa=3"], "alhpa"),
     "unknown nested key": (["optimizer.lrr=3"], "lrr"),
+    "added key": (["+epoch=3"], "nothing reads the key epoch: remove it, or use epochs"),
+    "added nested key": (["+optimizer.weight_decay=0.5"], "nothing reads the key optimizer.weight_decay"),
+    "epochs 0": (["epochs=0"], "epochs must be a positive integer"),
+    "beta": (["schedule.beta=-1"], "beta must be in [0, inf)"),
+    "std 0": (["data.std=[0]"], "is not positive"),
+    "no loss": (["loss=null"], "loss is None"),
+    "class as loss": (["~loss", "+loss._target_=torch.nn.MSELoss"], "name a function"),
+    "seed": (["seed=a"], "seed must be a non-negative integer"),
     "unknown choice": (["model=vgg99"], "vgg99"),
     "missing folder": (["data=images", "data.root=nowhere"], "nowhere"),
     "no root": (["data=cifar10"], "data.root is not given: set it"),
@@ -230,6 +238,22 @@ def test_starts_from_another_runs_checkpoint(lazytorch):
     code, out, err = lazytorch(*FAST, "alpha=10", "epochs=3", "optimizer.lr=0.01", f"resume={path}")
     assert code == 0, err
     assert [row["epoch"] for row in RunDirectory(out[-1]).metrics] == [2, 3]
+
+
+def test_hydras_own_questions_print_no_run(lazytorch):
+    code, out, _ = lazytorch("--cfg", "job")
+    assert code == 0 and "alpha: 1" in out and "None" not in out[-1]
+
+
+def test_other_data_is_refused_for_a_finished_run_too(lazytorch, tmp_path):
+    fast = [k for k in FAST if not k.startswith("data")] + ["data=images"]
+    folder(tmp_path / "set"), folder(tmp_path / "same"), folder(tmp_path / "other")
+    _, out, _ = lazytorch(*fast, "data.root=set")
+    assert lazytorch(*fast, "data.root=same")[:2] == (0, out)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "other/train/ant/0.png")
+    code, _, err = lazytorch(*fast, "data.root=other")
+    assert code == 1 and "resume=false" in err
+    assert lazytorch(*fast, "data.root=nowhere")[0] == 1
 
 
 def test_other_data_is_refused(lazytorch, tmp_path):

@@ -33,7 +33,12 @@ def affine(epsilon, z: Pair, weight: Pair | None, bias: Pair | None) -> Tensor:
 
 
 #: These update the running statistics that are their arguments 3 and 4, if argument 5 (training) is set.
-IN_PLACE = (aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
+IN_PLACE = (
+    aten.native_batch_norm,
+    aten.cudnn_batch_norm,
+    aten.miopen_batch_norm,
+    aten._native_batch_norm_legit.default,
+)
 
 
 @rule(*IN_PLACE)

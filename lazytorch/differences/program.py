@@ -110,7 +110,7 @@ def _written(graph) -> list:
         packet = getattr(node.target, "overloadpacket", None)
         if packet is torch.ops.aten.copy_:
             nodes.append(node.args[0])
-        elif packet in normalisation.IN_PLACE and node.args[5]:  # in training mode
+        elif {packet, node.target} & set(normalisation.IN_PLACE) and node.args[5]:  # in training mode
             nodes += [argument for argument in node.args[3:5] if argument is not None]
     return nodes
 

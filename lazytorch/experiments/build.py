@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import types
 from collections.abc import Callable
 
 import torch
@@ -39,17 +40,25 @@ def build_images(config: dict) -> tuple[data.ImageSet, data.ImageSet]:
 def build_data(config: dict, train: data.ImageSet, test: data.ImageSet, device: torch.device):
     """Both sets on the device, normalised by the configured or the training images' statistics; training augmented."""
     keys = config["data"]
-    mean, std = data.channel_statistics(train.images)
+    own = dict(zip(("mean", "std"), data.channel_statistics(train.images), strict=True))
+    mean, std = (own[name] if keys[name] is None else _per_channel(name, keys[name]) for name in own)
     common = {
         "device": device,
-        "mean": keys["mean"] or mean,
-        "std": keys["std"] or std,
+        "mean": mean,
+        "std": std,
         "dtype": data_type(config["precision"]),
     }
     return (
         data.DeviceData(train.images, train.labels, augment=keys["augment"], **common),
         data.DeviceData(test.images, test.labels, **common),
     )
+
+
+def _per_channel(name: str, value) -> list[float]:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(number, (int, float)) for number in values):
+        raise ValueError(f"data.{name} is {value!r}: give one number a channel, as [0.5, 0.5, 0.5]")
+    return values
 
 
 def describe(train: data.ImageSet) -> dict[str, int]:
@@ -103,9 +112,14 @@ def build_loss(loss):
     """``loss`` by name, or the function that {_target_: module.function} names."""
     if isinstance(loss, str):
         return loss
-    module, _, name = str(loss["_target_"]).rpartition(".")
+    if not isinstance(loss, dict) or set(loss) != {"_target_"}:
+        raise ValueError(f"loss is {loss!r}: give mse, cross_entropy, or +loss._target_=module.function alone")
+    target = str(loss["_target_"])
+    module, _, name = target.rpartition(".")
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"loss._target_={loss['_target_']} cannot be imported: {error}") from error
+        raise ValueError(f"loss._target_={target} cannot be imported ({error}): correct it") from error
+    if not isinstance(function, types.FunctionType):
+        raise ValueError(f"loss._target_={target} is a {type(function).__name__}: name a function (outputs, labels)")
     return function

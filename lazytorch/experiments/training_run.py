@@ -12,7 +12,8 @@ from ..runs import RunDirectory, identity
 from ..training import Trainer
 from ..training import checkpoint as checkpoints
 from ..training.activations import zero_preactivations
-from ..training.precision import data_type
+from ..training.checks import check_counts, check_seed
+from ..training.precision import check_precision, data_type
 from .build import build_data, build_device, build_images, build_loss, build_network, check_classes, describe
 from .versions import versions
 
@@ -30,11 +31,37 @@ def train(config: dict) -> RunDirectory:
         ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
         KeyboardInterrupt: after SIGTERM or Ctrl-C, once the run is checkpointed; its argument is the signal's number.
     """
+    check_counts(epochs=config["epochs"])
     run = RunDirectory(Path(config["runs_dir"]) / config["name"] / identity(config))
-    if config["resume"] is not False and _is_done(run, config["epochs"]):
-        log.info("alpha=%g is done (%s): %s", config["alpha"], run.summary["status"], run.path)
-        return run
+    done = config["resume"] is True and _is_done(run, config["epochs"])
+    if done and run.config["data"]["root"] == config["data"]["root"]:
+        return _report_done(run, config)
+    trainer, record = _build(config, run)
+    if isinstance(config["resume"], str):
+        trainer.resume(config["resume"])
+    with run.lock():
+        if config["resume"] is not True:
+            run.clear()
+        run.create(config, versions(trainer.device), record)  # refuses other data than the run's
+        if done:
+            return _report_done(run, config)
+        if config["resume"] is True and trainer.resume():
+            log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
+        try:
+            summary = trainer.fit(config["epochs"])
+        finally:
+            if trainer.stop.signal is not None:  # a sweep must not go on, whatever came of the stopping
+                raise KeyboardInterrupt(trainer.stop.signal)
+    log.info("alpha=%g %s after %d epochs: %s", config["alpha"], summary["status"], summary["epochs"], run.path)
+    return run
+
+
+def _build(config: dict, run: RunDirectory) -> tuple[Trainer, dict]:
+    """The trainer, and what the run directory records of its data."""
     device = build_device(config["device"])
+    check_precision(config["precision"], device)
+    check_seed(config["seed"])
+    loss = build_loss(config["loss"])
     train_images, test_images = build_images(config)
     train_data, test_data = build_data(config, train_images, test_images, device)
     images = describe(train_images)
@@ -46,7 +73,7 @@ def train(config: dict) -> RunDirectory:
         model,
         train_data,
         test_data,
-        loss=build_loss(config["loss"]),
+        loss=loss,
         lr=config["optimizer"]["lr"],
         momentum=config["optimizer"]["momentum"],
         beta=config["schedule"]["beta"],
@@ -57,26 +84,8 @@ def train(config: dict) -> RunDirectory:
         evaluate_every=config["evaluate_every"],
         probe_size=config["probe_size"],
     )
-    fingerprint = {"train": train_images.fingerprint(), "test": test_images.fingerprint()} | images
-    fingerprint |= {"train_size": len(train_images), "test_size": len(test_images)}
-    if isinstance(config["resume"], str):
-        trainer.resume(config["resume"])
-    with run.lock():
-        if config["resume"] is False:
-            run.clear()
-        run.create(config, versions(device), fingerprint)
-        if config["resume"] is not False and trainer.resume():
-            log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
-        try:
-            summary = trainer.fit(config["epochs"])
-        except Exception as error:
-            if trainer.stop.signal is not None:  # a sweep must not go on because stopping failed
-                raise KeyboardInterrupt(trainer.stop.signal) from error
-            raise
-    if summary["status"] == "interrupted":
-        raise KeyboardInterrupt(trainer.stop.signal)
-    log.info("alpha=%g %s after %d epochs: %s", config["alpha"], summary["status"], summary["epochs"], run.path)
-    return run
+    sizes = {"train_size": len(train_images), "test_size": len(test_images)}
+    return trainer, trainer.fingerprint | images | sizes
 
 
 def load_run(
@@ -108,6 +117,11 @@ def _is_done(run: RunDirectory, epochs: int) -> bool:
     if summary is None or summary["status"] not in DONE:
         return False
     return summary["status"] == "diverged" or summary["epochs"] >= epochs
+
+
+def _report_done(run: RunDirectory, config: dict) -> RunDirectory:
+    log.info("alpha=%g is done (%s): %s", config["alpha"], run.summary["status"], run.path)
+    return run
 
 
 def _warn_of_kinks(net, x) -> None:

@@ -85,7 +85,7 @@ def test_killed_at_random_moments(server, reference, tmp_path):
             assert list((tmp_path / "checkpoints").glob(".*.tmp")), "the kill did not land inside a write"
         else:
             pid = server.start(tmp_path)
-            time.sleep(draw.uniform(0.0, 0.25) * duration)
+            time.sleep(draw.uniform(0.0, 0.12) * duration)
             os.kill(pid, signal.SIGKILL)
             if server.wait() == 0:
                 pytest.fail("the run ended before it was killed ten times")

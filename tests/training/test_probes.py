@@ -85,7 +85,6 @@ def test_laziness_grows_with_alpha():
     for alpha in (1e3, 1e4, 1e5, 1e6, math.inf):
         row = {}
         for probe in (KernelDrift(x), LinearizationError(x)):
-            probe.start(lt.CenteredModel(net, alpha))
             row |= probe(scaled(net, alpha))
         measured.append(row)
     *finite, limit = measured
@@ -96,9 +95,19 @@ def test_laziness_grows_with_alpha():
         assert coarse["kernel_distance"] / fine["kernel_distance"] == pytest.approx(100, rel=0.1)
 
 
-def test_probes_start_at_w0_even_when_theta_has_moved():
+def test_probes_compare_with_w0_even_when_theta_has_moved_before():
     model = scaled(network().float(), 1.0)
     x = torch.randn(4, 4)
     drift, stability = KernelDrift(x), ActivationStability(x)
-    drift.start(model), stability.start(model)
     assert drift(model)["ntk_drift"] > 0 and stability(model)["activation_stability"] < 1
+
+
+def test_batch_norm_is_lazy_at_infinite_alpha_too():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    x = torch.randn(6, 1, 4, 4)
+    model = scaled(net, math.inf).train()
+    drift, stability = KernelDrift(x), ActivationStability(x)
+    drift(model)
+    model(x)  # the running statistics of w_0 move
+    assert drift(model)["ntk_drift"] == 0 and stability(model)["activation_stability"] == 1

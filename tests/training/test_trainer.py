@@ -184,7 +184,12 @@ def test_tensorboard_shows_one_row_a_run(tmp_path):
     ("options", "message"),
     [
         ({"lr": 0.0}, "lr must be positive"),
-        ({"batch_size": 0}, "batch_size must be positive"),
+        ({"batch_size": 0}, "batch_size must be a positive integer"),
+        ({"evaluate_every": 0.5}, "evaluate_every must be a positive integer"),
+        ({"beta": -1.0}, r"beta must be in \[0, inf\)"),
+        ({"momentum": 1.0}, r"momentum must be in \[0, 1\)"),
+        ({"seed": None}, "seed must be a non-negative integer"),
+        ({"loss": nn.MSELoss}, "the loss fails on outputs"),
         ({"lr": math.nan}, "lr must be positive"),
         ({"loss": "hinge"}, "unknown loss 'hinge'.*mse"),
         ({"precision": "float16"}, "unknown precision.*bf16"),
@@ -195,6 +200,53 @@ def test_tensorboard_shows_one_row_a_run(tmp_path):
 def test_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):
         make(**options)
+
+
+class OddInTraining(nn.Linear):
+    def forward(self, x):
+        return torch.lgamma(super().forward(x)) if self.training else super().forward(x)
+
+
+def test_an_operator_without_rule_in_training_alone_is_found_before_anything_is_written(tmp_path):
+    model = lt.CenteredModel(OddInTraining(6, 3), 10.0)
+    with pytest.raises(lt.UnsupportedOperator, match="lgamma"):
+        lt.Trainer(model, points(20), points(10), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plain_module_is_refused_with_the_remedy():
+    with pytest.raises(TypeError, match="CenteredModel"):
+        lt.Trainer(network(), points(20), points(10))
+
+
+def test_a_run_directory_begun_anew_has_the_new_configuration(tmp_path):
+    make(alpha=1.0, run_dir=tmp_path).fit(1)
+    make(alpha=1000.0, run_dir=tmp_path).fit(1)
+    assert RunDirectory(tmp_path).config["alpha"] == 1000.0
+    assert len(RunDirectory(tmp_path).metrics) == 2
+
+
+def test_resuming_on_other_data_is_refused(tmp_path):
+    make(run_dir=tmp_path).fit(1)
+    other = lt.Trainer(
+        lt.CenteredModel(network(), 10.0),
+        points(61, 7),
+        points(23, 1),
+        lr=0.1,
+        batch_size=8,
+        probe_size=5,
+        run_dir=tmp_path,
+    )
+    with pytest.raises(ValueError, match="another configuration .train"):
+        other.resume()
+
+
+def test_resuming_another_runs_checkpoint_keeps_the_settings_asked_for(tmp_path):
+    make(run_dir=tmp_path / "one", momentum=0.9).fit(1)
+    trainer = make(run_dir=tmp_path / "two", momentum=0.0)
+    assert trainer.resume(tmp_path / "one" / "checkpoints" / "last.pt")
+    trainer.fit(2)
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.0
 
 
 def test_outputs_must_fit_the_labels():
