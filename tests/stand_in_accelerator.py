@@ -85,7 +85,13 @@ def main(fault: str) -> None:
 
 def reading_allowed():
     number = lambda tensor, *_: 0.5  # noqa: E731
-    patches = {"item": number, "__int__": lambda t: 1, "__float__": number, "tolist": lambda t: [0.5] * t.numel()}
+    patches = {
+        "item": number,
+        "__bool__": lambda t: True,
+        "__int__": lambda t: 1,
+        "__float__": number,
+        "tolist": lambda t: [0.5] * t.numel(),
+    }
     return mock.patch.multiple(torch.Tensor, **patches)
 
 

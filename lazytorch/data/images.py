@@ -1,6 +1,5 @@
 """A set of labelled images in memory, and the conversion of one image to a tensor."""
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +7,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
+
+from lazytorch.data.fingerprint import fingerprint
 
 GREY = ("1", "L", "LA")
 
@@ -54,11 +55,8 @@ class ImageSet:
         return ImageSet(images, self.labels, self.classes)
 
     def fingerprint(self) -> str:
-        """sha256 of the images' shape, the images and the labels: the first 16 hexadecimal digits."""
-        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        for tensor in (self.images, self.labels):
-            digest.update(tensor.cpu().contiguous().numpy())
-        return digest.hexdigest()[:16]
+        """The :func:`fingerprint` of images and labels."""
+        return fingerprint(self.images, self.labels)
 
 
 def image_to_tensor(image: Image.Image, size: int | None = None) -> Tensor:

@@ -151,7 +151,8 @@ def _apart_by_data(members: list[Member]) -> list[Member]:
 
 
 def _data(member: Member) -> dict:
-    return {key: value for key, value in member.settings.items() if key.startswith("data.")}
+    # The model's image_size is the size that its images have been brought to.
+    return {key: v for key, v in member.settings.items() if key.startswith("data.") or key == "model.image_size"}
 
 
 def _fingerprint(member: Member) -> str:

@@ -116,7 +116,6 @@ class Trainer:
             probes = standard_probes(self.test.head(probe_size)[0], self.test.head(STABILITY_INPUTS)[0])
         self._autocast = functools.partial(autocast, precision, self.device)
         check_outputs(model, self.train, self.test, self.objective, self._autocast)
-        self.fingerprint = {"train": self.train.fingerprint(), "test": self.test.fingerprint()}
         self.probes = tuple(probes)
         self.stop = StopRequest()
         # What a checkpoint restores, beside model and optimizer.
@@ -261,6 +260,11 @@ class Trainer:
         bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
 
     # ---- checkpoints
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """Of the data, train and test."""
+        return {"train": self.train.fingerprint(), "test": self.test.fingerprint()}
 
     def _save(self, name: str) -> None:
         if self.run is None:

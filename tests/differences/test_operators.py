@@ -116,29 +116,40 @@ def test_max_pool_gradient_goes_where_the_difference_decides():
     assert gradient.flatten().tolist() == [0, 0, 1, 0]
 
 
-class Legit(nn.BatchNorm2d):
-    """Batch norm by the functional operators that other backends use."""
+class InPlace(nn.BatchNorm2d):
+    """Batch norm by the operator that other backends trace to."""
 
     def forward(self, x):
         arguments = (x, self.weight, self.bias, self.running_mean, self.running_var)
-        if not self.training:
-            return torch.ops.aten._native_batch_norm_legit_no_training(*arguments, 0.1, 1e-5)[0]
-        out, _, _, mean, variance = torch.ops.aten._native_batch_norm_legit_functional(*arguments, True, 0.1, 1e-5)
-        self.running_mean.copy_(mean)
-        self.running_var.copy_(variance)
-        self.num_batches_tracked.add_(1)
+        if self.training:
+            self.num_batches_tracked.add_(1)
+            return torch.ops.aten._native_batch_norm_legit.default(*arguments, True, 0.1, 1e-5)[0]
+        return torch.ops.aten._native_batch_norm_legit_no_training(*arguments, 0.1, 1e-5)[0]
+
+
+class Functional(nn.BatchNorm2d):
+    """Batch norm by the operator that returns the new statistics."""
+
+    def forward(self, x):
+        arguments = (x, self.weight, self.bias, self.running_mean, self.running_var, self.training, 0.1, 1e-5)
+        out, _, _, mean, variance = torch.ops.aten._native_batch_norm_legit_functional(*arguments)
+        if self.training:
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(variance)
+            self.num_batches_tracked.add_(1)
         return out
 
 
+@pytest.mark.parametrize("other", (InPlace, Functional))
 @pytest.mark.parametrize("mode", ("train", "eval"))
-def test_batch_norm_is_the_same_by_the_operators_of_every_backend(mode):
+def test_batch_norm_is_the_same_by_the_operators_of_every_backend(mode, other):
     torch.manual_seed(0)
     x = torch.randn(5, 3, 4, 4, dtype=torch.float64)
-    models = [
-        lt.CenteredModel(nn.Sequential(nn.Conv2d(3, 3, 1), kind(3)).double(), 10.0) for kind in (nn.BatchNorm2d, Legit)
-    ]
+    networks = [nn.Sequential(nn.Conv2d(3, 3, 1), kind(3)).double() for kind in (nn.BatchNorm2d, other)]
+    models = [lt.CenteredModel(net, 10.0).train() for net in networks]
     for theta in models[0].theta.values():
         nn.init.normal_(theta)
+    models[0](x)  # moves the running statistics
     models[1].load_state_dict(models[0].state_dict())
     outputs = [getattr(model, mode)()(x) for model in models]
     torch.testing.assert_close(*outputs)

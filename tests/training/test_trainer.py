@@ -228,15 +228,8 @@ def test_a_run_directory_begun_anew_has_the_new_configuration(tmp_path):
 
 def test_resuming_on_other_data_is_refused(tmp_path):
     make(run_dir=tmp_path).fit(1)
-    other = lt.Trainer(
-        lt.CenteredModel(network(), 10.0),
-        points(61, 7),
-        points(23, 1),
-        lr=0.1,
-        batch_size=8,
-        probe_size=5,
-        run_dir=tmp_path,
-    )
+    model = lt.CenteredModel(network(), 10.0)
+    other = lt.Trainer(model, points(61, 7), points(23, 1), lr=0.1, batch_size=8, run_dir=tmp_path)
     with pytest.raises(ValueError, match="another configuration .train"):
         other.resume()
 
