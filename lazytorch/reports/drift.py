@@ -16,9 +16,9 @@ TITLES = ("displacement of the weights", "change of the tangent kernel")
 GUIDE = dict(color=GREY, linestyle=(0, (5, 3)), linewidth=1)
 HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="white")
 
-# The kernels are computed in float64: two of the same weights differ by about this much, relatively. The displacement
-# is computed from theta and loses nothing, so that only an exact zero is on its floor.
-FLOORS = {"displacement": 0.0, "ntk_drift": 1e-14, "kernel_distance": 1e-14}
+# The kernels are computed in float64: two of the same weights differ by about this much, relatively; their distance is
+# half its square. The displacement is computed from theta and loses nothing: only an exact zero is on its floor.
+FLOORS = {"displacement": 0.0, "ntk_drift": 1e-14, "kernel_distance": 1e-28}
 
 
 def drift_figure(sweep: Sweep) -> Figure:
@@ -29,7 +29,7 @@ def drift_figure(sweep: Sweep) -> Figure:
             _draw_panel(axes, sweep, keys, title)
         handles = [
             symbol(r"$1/\alpha$", **GUIDE),
-            symbol(r"hollow: zero, or a kernel's rounding ($10^{-14}$)", **HOLLOW),
+            symbol("hollow: zero, or below the kernel's rounding", **HOLLOW),
         ]
         caption = f"mean over seeds, bars from least to greatest, {seeds(sweep)}"
         legend_below(figure, legend(sweep, PANELS) + handles, caption, columns=3 if len(sweep.series) == 1 else 2)
