@@ -102,16 +102,6 @@ def softplus_near(epsilon, a, d):
     return slope * log1prel(epsilon * slope)
 
 
-@rule(aten.exp)
-def exp(epsilon, x):
-    return Pair(torch.exp(x.primal), apply(_near_or_far(exp_near, torch.exp), torch.exp, epsilon, x))
-
-
-@rule(aten.log)
-def log(epsilon, x):
-    return Pair(torch.log(x.primal), apply(log_difference, torch.log, epsilon, x))
-
-
 def reciprocal_difference(epsilon, x):
     """-d / (a b), b = a + eps d."""
     return -x.difference / (x.primal * x.value(epsilon))
@@ -128,29 +118,27 @@ def rsqrt_difference(epsilon, x):
     return -x.difference / (left * right * (left + right))
 
 
-@rule(aten.reciprocal)
-def reciprocal(epsilon, x):
-    return Pair(torch.reciprocal(x.primal), apply(reciprocal_difference, torch.reciprocal, epsilon, x))
+#: Functions of one tensor with a formula of their own.
+FORMULAS = {
+    aten.exp: _near_or_far(exp_near, torch.exp),
+    aten.log: log_difference,
+    aten.reciprocal: reciprocal_difference,
+    aten.rsqrt: rsqrt_difference,
+    aten.sigmoid: sigmoid_difference,
+    aten.sqrt: sqrt_difference,
+    aten.tanh: tanh_difference,
+}
 
 
-@rule(aten.sqrt)
-def sqrt(epsilon, x):
-    return Pair(torch.sqrt(x.primal), apply(sqrt_difference, torch.sqrt, epsilon, x))
+def _with_formula(operator, formula):
+    def pointwise(epsilon, x):
+        return Pair(operator(x.primal), apply(formula, operator, epsilon, x))
+
+    return pointwise
 
 
-@rule(aten.rsqrt)
-def rsqrt(epsilon, x):
-    return Pair(torch.rsqrt(x.primal), apply(rsqrt_difference, torch.rsqrt, epsilon, x))
-
-
-@rule(aten.sigmoid)
-def sigmoid(epsilon, x):
-    return Pair(torch.sigmoid(x.primal), apply(sigmoid_difference, torch.sigmoid, epsilon, x))
-
-
-@rule(aten.tanh)
-def tanh(epsilon, x):
-    return Pair(torch.tanh(x.primal), apply(tanh_difference, torch.tanh, epsilon, x))
+for _operator, _formula in FORMULAS.items():
+    rule(_operator)(_with_formula(_operator, _formula))
 
 
 @rule(aten.softplus)

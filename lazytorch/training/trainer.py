@@ -29,6 +29,7 @@ from .loggers import TensorBoard
 from .objective import Objective, correct, find_objective
 from .precision import autocast, check_precision, data_type, matmul_precision
 from .probes import Probe, standard_probes
+from .randomness import random_states, restore_random
 from .schedule import learning_rate
 
 READ_EVERY = 200  # steps between readings of the accumulated loss, each of which waits for the device
@@ -136,7 +137,7 @@ class Trainer:
         devices = [self.device] if self.device.type == "cuda" else []
         self.stop = StopRequest()
         with self.stop, torch.random.fork_rng(devices), matmul_precision(self.precision):
-            self._restore_random()
+            restore_random(self._random, self.seed, self.device)
             started = time.monotonic() - self.seconds
             self._clock = lambda: time.monotonic() - started
             self._open_logs()
@@ -144,7 +145,7 @@ class Trainer:
                 status = self._loop(epochs)
             except Diverged:
                 status = "diverged"
-            self.seconds, self._random = self._clock(), self._random_states()
+            self.seconds, self._random = self._clock(), random_states(self.device)
             return self._finish(status)
 
     def _loop(self, epochs: int) -> str:
@@ -279,7 +280,7 @@ class Trainer:
             "seconds": self._clock(),
             "best": self.best,
             "last": self.last,
-            "random": self._random_states(),
+            "random": random_states(self.device),
         }
         checkpoint.save(self.run.checkpoint(name), state)
 
@@ -307,17 +308,3 @@ class Trainer:
         self.totals.copy_(state["totals"])
         self.last, self._random = state["last"], state["random"]
         return True
-
-    def _random_states(self) -> dict:
-        states = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return states
-
-    def _restore_random(self) -> None:
-        torch.manual_seed(self.seed)
-        if self._random is None:
-            return
-        torch.set_rng_state(self._random["cpu"])
-        if self.device.type == "cuda" and "cuda" in self._random:
-            torch.cuda.set_rng_state(self._random["cuda"], self.device)
