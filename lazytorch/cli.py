@@ -86,7 +86,11 @@ def resolve(cfg: DictConfig, choices) -> dict:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is not given: set it, as in {error.full_key}=...") from None
-    config["name"] = config["name"] or _default_name(choices)
+    config["name"] = str(config["name"] or _default_name(choices))
+    if config["name"] in (".", "..") or Path(config["name"]).name != config["name"]:
+        raise ValueError(
+            f"name={config['name']} is not the name of a folder: leave out slashes, and use runs_dir for paths"
+        )
     config["alpha"] = read_alpha(config["alpha"])
     return config
 

@@ -151,6 +151,7 @@ BAD = {
     "added key": (["+epoch=3"], "nothing reads the key epoch: remove it, or use epochs"),
     "added nested key": (["+optimizer.weight_decay=0.5"], "nothing reads the key optimizer.weight_decay"),
     "epochs 0": (["epochs=0"], "epochs must be a positive integer"),
+    "name": (["name=../elsewhere"], "name=../elsewhere is not the name of a folder"),
     "beta": (["schedule.beta=-1"], "beta must be in [0, inf)"),
     "std 0": (["data.std=[0]"], "is not positive"),
     "no loss": (["loss=null"], "loss is None"),

@@ -9,6 +9,7 @@ PANELS = {
     "activation_stability_by_layer": ("units as active as at the start", "linear"),
     "displacement_by_module": ("displacement |w - w_0| / |w_0|", "log"),
 }
+NAMED = 20  # layers in a legend, evenly spaced where there are more
 
 
 def layers_image(rows: list[dict]) -> np.ndarray:
@@ -21,7 +22,9 @@ def layers_image(rows: list[dict]) -> np.ndarray:
             values = [(row.get(name) or {}).get(layer) for row in rows]
             shown = [np.nan if value is None or (value == 0 and scale == "log") else value for value in values]
             colour = colormaps["viridis"](0.9 * index / max(1, len(layers) - 1))
-            axes.plot([row["epoch"] for row in rows], shown, ".-", label=layer or "network", color=colour)
+            named = index % -(-len(layers) // NAMED) == 0
+            label_here = (layer or "network") if named else None
+            axes.plot([row["epoch"] for row in rows], shown, ".-", label=label_here, color=colour)
         axes.set(xlabel="epoch", ylabel=label, yscale=scale)
         if layers:
             axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
