@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
+from .experiments import train
 from .runs import read_alpha
 
 PACKAGED = Path(__file__).parent / "conf"
@@ -63,10 +64,7 @@ def _application(outcome: Outcome):
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         # An error raised here would have hydra print a second line, and is no reason to stop a sweep.
         try:
-            config = resolve(cfg, hydra_config.runtime.choices)
-            from .experiments import train  # after that, as it imports torch
-
-            run = train(config)
+            run = train(resolve(cfg, hydra_config.runtime.choices))
         except Exception as error:
             outcome.fail(error, " ".join(hydra_config.overrides.task) if is_sweep else "")
         else:

@@ -34,9 +34,9 @@ class Program(torch.fx.Interpreter):
     """
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
-        leaves, self.in_spec = pytree.tree_flatten((args, kwargs))
+        leaves, in_spec = pytree.tree_flatten((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        graph_module, self.out_spec = _trace(module, tensors, leaves, inputs, self.in_spec)
+        graph_module, self.out_spec = _trace(module, tensors, leaves, inputs, in_spec)
         graph_module.graph.eliminate_dead_code()
         super().__init__(graph_module)
         self.extra_traceback = False
