@@ -5,7 +5,6 @@ from contextlib import nullcontext
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .anchored import Anchored
 from .differences import Pair, Program
@@ -83,8 +82,7 @@ class CenteredModel(Anchored):
         signature = tuple(_signature(leaf) for leaf in (*leaves, *initial.values()))
         key = (spec, signature, modes, autocast)
         if key not in self._programs:
-            with sdpa_kernel(SDPBackend.MATH):
-                program = Program(self.structure, initial, args, kwargs)
+            program = Program(self.structure, initial, args, kwargs)
             updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:
                 program.check_rules(set(self.theta) | updated)
@@ -131,7 +129,7 @@ class _Programs(dict):
 
 def _signature(leaf):
     if isinstance(leaf, Tensor):
-        return tuple(leaf.shape), leaf.dtype, leaf.device
+        return tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device
     return type(leaf), leaf
 
 
