@@ -5,7 +5,6 @@ The gradient in dv is that of B(u + eps du, dv), so each product costs two calls
 """
 
 import torch
-from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .pair import Pair, difference, primal, rule, value
