@@ -13,22 +13,26 @@ aten = torch.ops.aten
 
 
 class _Convolution(torch.autograd.Function):
+    """conv(du, v + eps dv) + conv(u, dv) + db."""
+
     @staticmethod
-    def forward(ctx, epsilon, geometry, u, du, v, dv):
+    def forward(ctx, epsilon, geometry, u, du, v, dv, db):
         input_, weight = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
-        ctx.geometry = geometry
+        ctx.geometry, ctx.bias_sizes = geometry, None if db is None else db.shape
         ctx.save_for_backward(input_, weight)
-        return aten.convolution(du, weight, None, *geometry).add_(aten.convolution(u, dv, None, *geometry))
+        return aten.convolution(du, weight, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        mask = [ctx.needs_input_grad[3], ctx.needs_input_grad[5], False]
-        du, dv, _ = aten.convolution_backward(gradient, *ctx.saved_tensors, None, *ctx.geometry, mask)
-        return None, None, None, du, None, dv
+        mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
+        du, dv, db = aten.convolution_backward(gradient, *ctx.saved_tensors, ctx.bias_sizes, *ctx.geometry, mask)
+        return None, None, None, du, None, dv, db
 
 
 class _MatrixProduct(torch.autograd.Function):
+    """du (v + eps dv) + u dv, for batches of matrices."""
+
     @staticmethod
     def forward(ctx, epsilon, u, du, v, dv):
         left, right = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
@@ -39,27 +43,22 @@ class _MatrixProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         left, right = ctx.saved_tensors
-        du = gradient @ right.transpose(-1, -2) if ctx.needs_input_grad[2] else None
-        dv = left.transpose(-1, -2) @ gradient if ctx.needs_input_grad[4] else None
+        du = gradient @ right.mT if ctx.needs_input_grad[2] else None
+        dv = left.mT @ gradient if ctx.needs_input_grad[4] else None
         return None, None, du, None, dv
 
 
 @rule(aten.convolution)
 def convolution(epsilon, out, input, weight, bias, *geometry):
-    u, v = primal(input), primal(weight)
-    du, dv, db = difference(input), difference(weight), difference(bias)
-    if du is None and dv is None:
-        result = torch.zeros_like(out)
-    elif du is None:
-        result = aten.convolution(u, dv, None, *geometry)
-    elif dv is None:
-        result = aten.convolution(du, v, None, *geometry)
-    else:
-        result = _Convolution.apply(epsilon, geometry, u, du, v, dv)
-    if db is not None:
-        channel = out.dim() - (len(geometry[0]) + 1)  # an input without batch dimension has its channels first
-        result = result + db.reshape([-1] + [1] * (out.dim() - channel - 1))
-    return result
+    u, v, du, dv, db = primal(input), primal(weight), *map(difference, (input, weight, bias))
+    if du is not None and dv is not None:
+        return _Convolution.apply(epsilon, geometry, u, du, v, dv, db)
+    if dv is not None:
+        return aten.convolution(u, dv, db, *geometry)
+    if du is not None:
+        return aten.convolution(du, v, db, *geometry)
+    channel = out.dim() - (len(geometry[0]) + 1)  # an input without batch dimension has its channels first
+    return db.reshape([-1] + [1] * (out.dim() - channel - 1)).expand_as(out)
 
 
 @rule(aten.mm, aten.bmm)
