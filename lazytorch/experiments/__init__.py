@@ -1,5 +1,5 @@
 """What is run from a configuration."""
 
-from .training_run import load_run, train
+from .training_run import load_run, train, train_together
 
-__all__ = ["load_run", "train"]
+__all__ = ["load_run", "train", "train_together"]
