@@ -55,7 +55,9 @@ class CenteredModel(Anchored):
 
     def share_start(self, other: "CenteredModel") -> None:
         """Take the tensors of w_0, its buffers and the traces from ``other``, whose values must be the same."""
-        self._modules["initial"], self._traces = other._modules["initial"], other._traces
+        if self._traces is not other._traces:
+            self._traces, self._programs = other._traces, _Cache()
+        self._modules["initial"] = other._modules["initial"]
 
     def forward_recorded(self, record: dict, *args, **kwargs):
         """As ``forward``; models that share their start and are given one ``record`` compute it once."""
