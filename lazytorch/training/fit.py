@@ -54,7 +54,7 @@ def _epoch(group: list, epochs: int, bar) -> None:
     """One epoch, or what is left of it, of trainers in step; those that diverge drop out."""
     lead, outputs_of = group[0], _outputs_of(group)
     restore_random(lead.random, lead.seed, lead.device)
-    bar.set_description(lead.describe() if len(group) == 1 else f"{len(group)} alphas, epoch {lead.epoch}")
+    bar.set_description(_describe(group))
     for trainer in group:
         trainer.begin_epoch()
     for x, y in lead.train.epoch(lead.batch_size, lead.seed, lead.epoch, start=lead.step):
@@ -73,6 +73,11 @@ def _epoch(group: list, epochs: int, bar) -> None:
             break
     for trainer in group:
         trainer.end_epoch(epochs)
+    bar.set_description(_describe(group))
+
+
+def _describe(group: list) -> str:
+    return group[0].describe() if len(group) == 1 else f"{len(group)} alphas, epoch {group[0].epoch}"
 
 
 def _outputs_of(group: list):
