@@ -63,6 +63,7 @@ class CenteredModel(Anchored):
         """As ``forward``; models that share their start and are given one ``record`` compute it once."""
         return self._divided(args, kwargs, record)
 
+    @torch.compiler.disable  # a trace already; dynamo would only break it into pieces
     def _divided(self, args, kwargs, record: dict | None = None):
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
