@@ -1,5 +1,7 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
+import logging
+import time
 from contextlib import nullcontext
 
 import torch
@@ -9,6 +11,9 @@ from torch import Tensor, nn
 from .anchored import Anchored
 from .differences import Pair, Program
 from .functional import call
+
+
+log = logging.getLogger(__name__)
 
 
 class CenteredModel(Anchored):
@@ -95,7 +100,11 @@ class CenteredModel(Anchored):
         key = (spec, signature, modes, autocast)
         if key not in self._programs:
             if key not in self._traces:
+                started = time.monotonic()
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
+                shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor))
+                mode, name = "training" if self.training else "evaluation", type(self.structure).__name__
+                log.info("traced %s in %s on %s: %.1f s", name, mode, shapes, time.monotonic() - started)
             program = self._traces[key]
             updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..shared_start import SharedStart, can_share
 from .checks import check_counts
@@ -31,7 +32,7 @@ def fit_together(trainers: Sequence["Trainer"], epochs: int) -> list[dict]:
     with stop, torch.random.fork_rng(devices), matmul_precision(lead.precision):
         for trainer in trainers:
             trainer.begin(stop, epochs)
-        with _progress(trainers, epochs) as bar:
+        with _progress(trainers, epochs) as bar, logging_redirect_tqdm():
             while stop.signal is None and (waiting := [t for t in trainers if t.is_running(epochs)]):
                 _epoch(_in_step(waiting), epochs, bar)
         return [trainer.finish(epochs) for trainer in trainers]
