@@ -12,7 +12,6 @@ from .anchored import Anchored
 from .differences import Pair, Program
 from .functional import call
 
-
 log = logging.getLogger(__name__)
 
 
