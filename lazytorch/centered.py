@@ -1,7 +1,7 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
-import logging
 import time
+from collections.abc import Hashable
 from contextlib import nullcontext
 
 import torch
@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from .anchored import Anchored
 from .differences import Pair, Program
 from .functional import call
-
-log = logging.getLogger(__name__)
 
 
 class CenteredModel(Anchored):
@@ -90,6 +88,11 @@ class CenteredModel(Anchored):
         if self.difference == "divided":
             self._program(args, kwargs, self._initial())
 
+    @property
+    def tracing(self) -> tuple[int, float]:
+        """How many traces there are, one for each input signature and mode, and the seconds that they took."""
+        return len(self._traces), sum(program.seconds for program in self._traces.values())
+
     def _program(self, args, kwargs, initial) -> Program:
         leaves, spec = pytree.tree_flatten((args, kwargs))
         device = next(iter(initial.values())).device.type
@@ -101,9 +104,7 @@ class CenteredModel(Anchored):
             if key not in self._traces:
                 started = time.monotonic()
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
-                shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor))
-                mode, name = "training" if self.training else "evaluation", type(self.structure).__name__
-                log.info("traced %s in %s on %s: %.1f s", name, mode, shapes, time.monotonic() - started)
+                self._traces[key].seconds = time.monotonic() - started
             program = self._traces[key]
             updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:
@@ -152,6 +153,8 @@ class _Cache(dict):
 def _signature(leaf):
     if isinstance(leaf, Tensor):
         return tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device
+    if not isinstance(leaf, Hashable):
+        raise TypeError(f"an argument is a {type(leaf).__name__}: a model takes tensors, and what can be hashed")
     return type(leaf), leaf
 
 
