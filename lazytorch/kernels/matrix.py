@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+ROUNDING = 10  # in units of eps |K|_F; what is not there comes out as up to 1 in matrices of up to 1500 rows
+
 
 def kernel_matrix(kernel: Tensor) -> Tensor:
     """A full kernel (n1, n2, K, K) as the (n1 K, n2 K) matrix J(x1) J(x2)^T; a trace kernel (n1, n2) as it is.
@@ -44,4 +46,4 @@ def rounding_level(kernel: Tensor) -> float:
 
     Pass kernels in the type that they were computed in.
     """
-    return 10 * torch.finfo(kernel.dtype).eps * kernel.double().norm().item()
+    return ROUNDING * torch.finfo(kernel.dtype).eps * kernel.double().norm().item()
