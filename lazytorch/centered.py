@@ -5,7 +5,6 @@ from contextlib import nullcontext
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .anchored import Anchored
 from .differences import Pair, Program
@@ -45,7 +44,7 @@ class CenteredModel(Anchored):
         if difference == "direct" and self.epsilon == 0:
             raise ValueError('difference="direct" has no limit alpha = inf: use difference="divided"')
         self.difference = difference
-        self._programs = _Programs()
+        self._traces, self._programs = _Cache(), _Cache()  # by input signature; programs are traces found usable
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
         self.register_load_state_dict_post_hook(_find_updated)
@@ -54,7 +53,15 @@ class CenteredModel(Anchored):
         """alpha (f(args; w) - f(args; w_0)), in the structure of f's output."""
         return self._direct(args, kwargs) if self.difference == "direct" else self._divided(args, kwargs)
 
-    def _divided(self, args, kwargs):
+    def share_start(self, other: "CenteredModel") -> None:
+        """Take the tensors of w_0, its buffers and the traces from ``other``, whose values must be the same."""
+        self._modules["initial"], self._traces = other._modules["initial"], other._traces
+
+    def forward_recorded(self, record: dict, *args, **kwargs):
+        """As ``forward``; models that share their start and are given one ``record`` compute it once."""
+        return self._divided(args, kwargs, record)
+
+    def _divided(self, args, kwargs, record: dict | None = None):
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -68,7 +75,8 @@ class CenteredModel(Anchored):
         differences = self.theta | {name: changes[name] for name in self._updated}
         with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
-            return pytree.tree_map(_output, program(self.epsilon, pairs, inputs), is_leaf=lambda t: isinstance(t, Pair))
+            outputs = program(self.epsilon, pairs, inputs, record)
+            return pytree.tree_map(_output, outputs, is_leaf=lambda t: isinstance(t, Pair))
 
     def trace(self, *args, **kwargs) -> None:
         """Trace the module in its present mode without running it, which raises what a first call would raise."""
@@ -83,8 +91,9 @@ class CenteredModel(Anchored):
         signature = tuple(_signature(leaf) for leaf in (*leaves, *initial.values()))
         key = (spec, signature, modes, autocast)
         if key not in self._programs:
-            with sdpa_kernel(SDPBackend.MATH):
-                program = Program(self.structure, initial, args, kwargs)
+            if key not in self._traces:
+                self._traces[key] = Program(self.structure, initial, args, kwargs)
+            program = self._traces[key]
             updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:
                 program.check_rules(set(self.theta) | updated)
@@ -111,7 +120,7 @@ class CenteredModel(Anchored):
 
 
 def _find_updated(model: CenteredModel, _) -> None:
-    model._updated = {name for name, change in model._buffer_differences().items() if change.any()}
+    model._updated |= {name for name, change in model._buffer_differences().items() if change.any()}
 
 
 def _without_autocast(device: str):
@@ -119,19 +128,19 @@ def _without_autocast(device: str):
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
-class _Programs(dict):
-    """Traces by input signature; a copy of the model starts without any."""
+class _Cache(dict):
+    """A copy of the model starts without."""
 
     def __deepcopy__(self, memo):
-        return _Programs()
+        return _Cache()
 
     def __reduce__(self):
-        return _Programs, ()
+        return _Cache, ()
 
 
 def _signature(leaf):
     if isinstance(leaf, Tensor):
-        return tuple(leaf.shape), leaf.dtype, leaf.device
+        return tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device
     return type(leaf), leaf
 
 

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
-from .experiments import Kind, find_kind, run
-from .runs import read_alpha
+from .experiments import Kind, find_kind, run, train_together
+from .runs import canonical, read_alpha
 
 PACKAGED = Path(__file__).parent / "conf"
 CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
@@ -32,6 +32,7 @@ def main() -> None:
     outcome = Outcome()
     try:
         _application(outcome)()
+        outcome.train_fused()
     except KeyboardInterrupt as stop:
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
     except Exception as error:
@@ -46,10 +47,22 @@ def main() -> None:
 
 @dataclass
 class Outcome:
-    """What hydra's jobs have come to: the directory to print, and what went wrong."""
+    """What hydra's jobs have come to: the directory to print, what went wrong, and members of fused sweeps to train."""
 
     directory: Path | None = None
     errors: list[Exception] = field(default_factory=list)
+    fused: list[dict] = field(default_factory=list)
+
+    def train_fused(self) -> None:
+        """Train the members that wait, all of one configuration but for alpha together."""
+        groups: dict[str, list[dict]] = {}
+        for config in self.fused:
+            groups.setdefault(canonical(config | {"alpha": 1}), []).append(config)
+        for configs in groups.values():
+            try:
+                self.directory = train_together(configs)[0].path.parent
+            except Exception as error:
+                self.fail(error, "alpha=" + ",".join(f"{config['alpha']:g}" for config in configs))
 
     def fail(self, error: Exception, overrides: str = "") -> None:
         """Report ``error`` in one line and keep it."""
@@ -65,13 +78,26 @@ def _application(outcome: Outcome):
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         # An error raised here would have hydra print a second line, and is no reason to stop a sweep.
         try:
-            done = run(resolve(cfg, hydra_config.runtime.choices, hydra_config.overrides.task))
+            config = resolve(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
+            if is_sweep and config.get("sweep", {}).get("fused"):
+                _check_launcher(hydra_config.launcher)
+                outcome.fused.append(config)
+                return
+            done = run(config)
         except Exception as error:
             outcome.fail(error, " ".join(hydra_config.overrides.task) if is_sweep else "")
         else:
             outcome.directory = done.path.parent if is_sweep else done.path
 
     return application
+
+
+def _check_launcher(launcher) -> None:
+    if not launcher._target_.endswith("BasicLauncher"):
+        raise ValueError(
+            f"sweep.fused=true trains its members in one process, which {launcher._target_} does not: "
+            f"use hydra/launcher=basic, or sweep.fused=false"
+        )
 
 
 def resolve(cfg: DictConfig, choices, overrides=()) -> dict:
@@ -106,10 +132,10 @@ def _check_keys(cfg: DictConfig, kind: Kind | None) -> None:
     shipped = OmegaConf.load(CONF / "config.yaml")
     data = OmegaConf.load(CONF / "data" / "digits.yaml")
     known = {str(key) for key in shipped} | {"model", "data"}
-    known |= {f"{group}.{key}" for group in ("optimizer", "schedule") for key in shipped[group]}
+    known |= {f"{group}.{key}" for group in ("optimizer", "schedule", "sweep") for key in shipped[group]}
     known |= {f"data.{key}" for key in data} | (kind.keys if kind else set())
     given = [str(key) for key in cfg] + [
-        f"{group}.{key}" for group in ("optimizer", "schedule", "data") for key in cfg[group]
+        f"{group}.{key}" for group in ("optimizer", "schedule", "sweep", "data") for key in cfg[group]
     ]
     for key in given:
         if key not in known:

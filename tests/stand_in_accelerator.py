@@ -75,10 +75,10 @@ def main(fault: str) -> None:
         with reading_allowed():
             trainer = lt.Trainer(model, train, test, loss=loss_with(fault), batch_size=8, probe_size=4)
         for x, y in train.epoch(8, seed=0, epoch=0):
-            trainer._step(x, y)
+            trainer.learn(trainer.model(x), y)
         assert all(t.device.type == DEVICE for t in (*model.parameters(), *model.buffers(), trainer.totals))
         with reading_allowed():
-            evaluate(model, test, trainer.objective, trainer._autocast)
+            evaluate(model, test, trainer.objective, trainer.autocast)
             for probe in trainer.probes:
                 probe(model)
 

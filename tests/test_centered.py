@@ -296,8 +296,8 @@ def test_a_user_can_register_a_rule_for_an_operator_of_his_own():
         lt.CenteredModel(net, 10.0)(x)
 
     @lt.rule(torch.ops.lazytorch_test.square)
-    def square_rule(epsilon, x):
-        return lt.Pair(x.primal**2, x.difference * (2 * x.primal + epsilon * x.difference))
+    def square_rule(epsilon, out, x):
+        return x.difference * (2 * x.primal + epsilon * x.difference)
 
     model = randomise(lt.CenteredModel(net, 10.0))
     torch.testing.assert_close(model(x), 10.0 * (model.to_module()(x) - net(x)))
@@ -345,13 +345,18 @@ def test_stopped_gradients_are_refused_by_name(how):
         lt.CenteredModel(Stopped(how), 10.0)(torch.randn(2, 3))
 
 
-def test_rounding_to_integers_is_refused():
+def test_rounding_to_integers_jumps():
     class Rounded(nn.Linear):
         def forward(self, x):
             return super().forward(x).long().float()
 
-    with pytest.raises(lt.UnsupportedOperator, match="_to_copy"):
-        lt.CenteredModel(Rounded(3, 2), 10.0)(torch.randn(2, 3))
+    torch.manual_seed(0)
+    net, x = Rounded(3, 2), torch.randn(20, 3)
+    model = randomise(lt.CenteredModel(net, 2.0))
+    expected = 2.0 * (model.to_module()(x) - net(x))
+    assert expected.any()
+    torch.testing.assert_close(model(x), expected)
+    assert not randomise(lt.CenteredModel(net, torch.inf))(x).any()
 
 
 def test_buffers_that_nothing_updates_are_constants():

@@ -4,6 +4,7 @@ Each operator of the traced module maps pairs (value at w_0, divided difference)
 """
 
 from .pair import Pair, UnsupportedOperator, rule
-from .program import Program, UntraceableModule
+from .program import Program
+from .trace import UntraceableModule
 
 __all__ = ["Pair", "Program", "UnsupportedOperator", "UntraceableModule", "rule"]

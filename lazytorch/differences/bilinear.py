@@ -5,7 +5,6 @@ The gradient in dv is that of B(u + eps du, dv), so each product costs two calls
 """
 
 import torch
-from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .pair import Pair, difference, primal, rule, value
@@ -14,22 +13,26 @@ aten = torch.ops.aten
 
 
 class _Convolution(torch.autograd.Function):
+    """conv(du, v + eps dv) + conv(u, dv) + db."""
+
     @staticmethod
-    def forward(ctx, epsilon, geometry, u, du, v, dv):
+    def forward(ctx, epsilon, geometry, u, du, v, dv, db):
         input_, weight = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
-        ctx.geometry = geometry
+        ctx.geometry, ctx.bias_sizes = geometry, None if db is None else db.shape
         ctx.save_for_backward(input_, weight)
-        return aten.convolution(du, weight, None, *geometry).add_(aten.convolution(u, dv, None, *geometry))
+        return aten.convolution(du, weight, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        mask = [ctx.needs_input_grad[3], ctx.needs_input_grad[5], False]
-        du, dv, _ = aten.convolution_backward(gradient, *ctx.saved_tensors, None, *ctx.geometry, mask)
-        return None, None, None, du, None, dv
+        mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
+        du, dv, db = aten.convolution_backward(gradient, *ctx.saved_tensors, ctx.bias_sizes, *ctx.geometry, mask)
+        return None, None, None, du, None, dv, db
 
 
 class _MatrixProduct(torch.autograd.Function):
+    """du (v + eps dv) + u dv, for batches of matrices."""
+
     @staticmethod
     def forward(ctx, epsilon, u, du, v, dv):
         left, right = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
@@ -40,32 +43,27 @@ class _MatrixProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         left, right = ctx.saved_tensors
-        du = gradient @ right.transpose(-1, -2) if ctx.needs_input_grad[2] else None
-        dv = left.transpose(-1, -2) @ gradient if ctx.needs_input_grad[4] else None
+        du = gradient @ right.mT if ctx.needs_input_grad[2] else None
+        dv = left.mT @ gradient if ctx.needs_input_grad[4] else None
         return None, None, du, None, dv
 
 
 @rule(aten.convolution)
-def convolution(epsilon, input, weight, bias, *geometry):
-    u, v, b = primal(input), primal(weight), primal(bias)
-    du, dv, db = difference(input), difference(weight), difference(bias)
-    if du is None and dv is None:
-        result = 0.0
-    elif du is None:
-        result = aten.convolution(u, dv, None, *geometry)
-    elif dv is None:
-        result = aten.convolution(du, v, None, *geometry)
-    else:
-        result = _Convolution.apply(epsilon, geometry, u, du, v, dv)
-    out = aten.convolution(u, v, b, *geometry)
-    if db is not None:
-        channel = out.dim() - (len(geometry[0]) + 1)  # an input without batch dimension has its channels first
-        result = result + db.reshape([-1] + [1] * (out.dim() - channel - 1)).expand_as(out)
-    return Pair(out, result)
+def convolution(epsilon, out, input, weight, bias, *geometry):
+    u, v, du, dv, db = primal(input), primal(weight), *map(difference, (input, weight, bias))
+    if du is not None and dv is not None:
+        return _Convolution.apply(epsilon, geometry, u, du, v, dv, db)
+    if dv is not None:
+        return aten.convolution(u, dv, db, *geometry)
+    if du is not None:
+        return aten.convolution(du, v, db, *geometry)
+    channel = out.dim() - (len(geometry[0]) + 1)  # an input without batch dimension has its channels first
+    return db.reshape([-1] + [1] * (out.dim() - channel - 1)).expand_as(out)
 
 
-def matrix_difference(epsilon, left, right) -> Tensor:
-    """D_eps (u @ v), for matrices or batches of them; at least one argument is a Pair."""
+@rule(aten.mm, aten.bmm)
+def matrix_product(epsilon, out, left, right):
+    """D_eps (u @ v), for matrices or batches of them."""
     u, v, du, dv = primal(left), primal(right), difference(left), difference(right)
     if du is None:
         return u @ dv
@@ -74,38 +72,30 @@ def matrix_difference(epsilon, left, right) -> Tensor:
     return _MatrixProduct.apply(epsilon, u, du, v, dv)
 
 
-@rule(aten.mm, aten.bmm)
-def matrix_product(epsilon, left, right):
-    return Pair(primal(left) @ primal(right), matrix_difference(epsilon, left, right))
-
-
 @rule(aten.addmm, aten.baddbmm)
-def add_matrix_product(epsilon, bias, left, right, *, beta=1, alpha=1):
-    product = aten.bmm if primal(left).dim() == 3 else aten.mm
-    out = torch.add(beta * primal(bias), product(primal(left), primal(right)), alpha=alpha)
+def add_matrix_product(epsilon, out, bias, left, right, *, beta=1, alpha=1):
     terms = []
     if isinstance(left, Pair) or isinstance(right, Pair):
-        terms.append(alpha * matrix_difference(epsilon, left, right))
+        terms.append(alpha * matrix_product(epsilon, None, left, right))
     if isinstance(bias, Pair):
-        terms.append(beta * bias.difference.expand_as(out))
-    return Pair(out, sum(terms[1:], terms[0]))
+        terms.append((beta * bias.difference).expand_as(out))
+    return sum(terms[1:], terms[0])
 
 
 @rule(aten.mul)
-def multiply(epsilon, left, right):
+def multiply(epsilon, out, left, right):
     u, v, du, dv = primal(left), primal(right), difference(left), difference(right)
     if du is None:
-        return Pair(u * v, u * dv)
+        return u * dv
     if dv is None:
-        return Pair(u * v, du * v)
-    return Pair(u * v, du * value(right, epsilon) + u * dv)
+        return du * v
+    return du * value(right, epsilon) + u * dv
 
 
 @rule(aten.div.Tensor, aten.div.Scalar)
-def divide(epsilon, left, right):
+def divide(epsilon, out, left, right):
     """D_eps (u / v) = (du - (u / v) dv) / (v + eps dv)."""
-    u, v, du, dv = primal(left), primal(right), difference(left), difference(right)
-    quotient = u / v
+    du, dv = difference(left), difference(right)
     if dv is None:
-        return Pair(quotient, du / v)
-    return Pair(quotient, (-quotient * dv if du is None else du - quotient * dv) / right.value(epsilon))
+        return du / primal(right)
+    return (-out * dv if du is None else du - out * dv) / right.value(epsilon)

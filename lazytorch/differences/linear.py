@@ -2,7 +2,7 @@
 
 import torch
 
-from .pair import Pair, UnsupportedOperator, difference, primal, rule
+from .pair import Pair, as_pair, difference, is_continuous, rule
 
 aten = torch.ops.aten
 
@@ -21,6 +21,7 @@ LINEAR = (
     aten.mean,
     aten.neg,
     aten.permute,
+    aten.reshape,
     aten.select,
     aten.slice,
     aten.squeeze,
@@ -32,29 +33,12 @@ LINEAR = (
 
 
 def _linear(operator):
-    def apply_to_both(epsilon, x, *args, **kwargs):
-        out = operator(x.primal, *args, **kwargs)
-        if not out.is_floating_point():
-            return constant_integers(epsilon, operator, out)
-        return Pair(out, operator(x.difference, *args, **kwargs))
+    def apply_to_difference(epsilon, out, x, *args, **kwargs):
+        if not is_continuous(out):  # a cast to integers
+            return operator(x.value(epsilon), *args, **kwargs)
+        return operator(x.difference, *args, **kwargs)
 
-    return apply_to_both
-
-
-def constant_integers(epsilon, operator, out):
-    """A rounding to integers: its derivative is 0, its divided difference has no rule."""
-    if epsilon > 0:
-        raise UnsupportedOperator(
-            f"operator {operator} rounds what depends on theta to {out.dtype}, which has no divided-difference rule at "
-            f'finite alpha: wrap with difference="direct" in float64'
-        )
-    return out
-
-
-@rule(aten.view, aten._unsafe_view)
-def view(epsilon, x, shape):
-    """The difference may have other strides than the traced value, as a broadcast parameter's has."""
-    return Pair(x.primal.reshape(shape), x.difference.reshape(shape))
+    return apply_to_difference
 
 
 for _operator in LINEAR:
@@ -62,58 +46,49 @@ for _operator in LINEAR:
 
 
 @rule(aten.add)
-def add(epsilon, left, right, *, alpha=1):
-    return _sum(left, right, alpha)
+def add(epsilon, out, left, right, *, alpha=1):
+    return _sum(out, left, right, alpha)
 
 
 @rule(aten.sub)
-def subtract(epsilon, left, right, *, alpha=1):
-    return _sum(left, right, -alpha)
-
-
-def _sum(left, right, alpha):
-    u, v, du, dv = primal(left), primal(right), difference(left), difference(right)
-    out = u + alpha * v
-    if du is None:
-        return Pair(out, (alpha * dv).expand_as(out))
-    if dv is None:
-        return Pair(out, du.expand_as(out))
-    return Pair(out, torch.add(du, dv, alpha=alpha))
+def subtract(epsilon, out, left, right, *, alpha=1):
+    return _sum(out, left, right, -alpha)
 
 
 @rule(aten.rsub)
-def subtract_from(epsilon, left, right, alpha=1):
-    return _sum(right, left, -alpha)
+def subtract_from(epsilon, out, left, right, alpha=1):
+    return _sum(out, right, left, -alpha)
+
+
+def _sum(out, left, right, alpha):
+    du, dv = difference(left), difference(right)
+    if du is None:
+        return (alpha * dv).expand_as(out)
+    if dv is None:
+        return du.expand_as(out)
+    return torch.add(du, dv, alpha=alpha)
 
 
 @rule(aten.cat)
-def concatenate(epsilon, tensors, dim=0):
-    differences = [torch.zeros_like(primal(t)) if difference(t) is None else t.difference for t in tensors]
-    return Pair(torch.cat([primal(t) for t in tensors], dim), torch.cat(differences, dim))
+def concatenate(epsilon, out, tensors, dim=0):
+    return torch.cat([as_pair(t).difference for t in tensors], dim)
 
 
 @rule(aten.constant_pad_nd)
-def pad(epsilon, x, padding, value=0):
-    return Pair(aten.constant_pad_nd(x.primal, padding, value), aten.constant_pad_nd(x.difference, padding, 0))
+def pad(epsilon, out, x, padding, value=0):
+    return aten.constant_pad_nd(x.difference, padding, 0)
 
 
 @rule(aten.copy)
-def copy(epsilon, target, source, non_blocking=False):
+def copy(epsilon, out, target, source, non_blocking=False):
     """The source, cast to the target's type and shape."""
-    like = primal(target)
-    out = primal(source).to(like.dtype).expand_as(like).clone()
     if not isinstance(source, Pair):
-        return out
-    if not like.is_floating_point():
-        return constant_integers(epsilon, aten.copy, out)
-    return Pair(out, source.difference.to(like.dtype).expand_as(like).clone())
+        return None
+    return source.difference.to(out.dtype).expand_as(out).clone()
 
 
 @rule(aten.copy_)
-def copy_(epsilon, target, source):
-    """A buffer that the module updates: both parts of the pair are overwritten."""
-    if not isinstance(target, Pair):  # a counter
-        return target.copy_(primal(source))
-    target.primal.copy_(primal(source))
-    target.difference.copy_(0 if difference(source) is None else source.difference.detach())
-    return target
+def copy_(epsilon, out, target, source):
+    """A buffer that the module updates; a counter has no difference."""
+    if isinstance(target, Pair):
+        target.difference.copy_(0 if difference(source) is None else source.difference.detach())

@@ -23,6 +23,17 @@ class Pair(NamedTuple):
         return self.primal if epsilon == 0 else torch.add(self.primal, self.difference, alpha=epsilon)
 
 
+class Discrete(NamedTuple):
+    """A condition or an index that depends on theta: ``primal`` = its value at w_0, ``final`` = its value at w."""
+
+    primal: Tensor
+    final: Tensor
+
+    def value(self, epsilon: float) -> Tensor:
+        """The value at w (where epsilon = 0, the one at w_0)."""
+        return self.primal if epsilon == 0 else self.final
+
+
 class UnsupportedOperator(NotImplementedError):
     """An operator has no divided-difference rule at finite alpha; the message names it, its module and the remedy."""
 
@@ -34,14 +45,16 @@ RULES: dict[Any, Rule] = {}
 def rule(*operators) -> Callable[[Rule], Rule]:
     """Register the divided-difference rule of ATen operators (packets such as ``torch.ops.aten.exp``, or overloads).
 
-    The rule is called as ``rule(epsilon, *args, **kwargs)`` with the operator's own arguments, where a :class:`Pair`
-    stands for each tensor that depends on theta, and returns a Pair (or what the operator returns, with Pairs in it).
-    It must be exact at every epsilon > 0 and give the derivative at epsilon = 0; gradients flow through the
-    difference alone. For an operator of one's own, my::square(x) = x^2::
+    The rule is called as ``rule(epsilon, out, *args, **kwargs)`` with the operator's own arguments, where a
+    :class:`Pair` stands for each floating tensor that depends on theta and a :class:`Discrete` for each condition or
+    index that does; ``out`` is what the operator returned at w_0. It returns the divided difference of ``out`` (of a
+    condition or index: its value at w), None where ``out`` does not depend on theta, and a tuple of these where ``out``
+    is a tuple or list. It must be exact at every epsilon > 0 and give the derivative at epsilon = 0. For an operator of
+    one's own, my::square(x) = x^2::
 
         @lazytorch.rule(torch.ops.my.square)
-        def square(epsilon, x):
-            return Pair(x.primal**2, x.difference * (2 * x.primal + epsilon * x.difference))
+        def square(epsilon, out, x):
+            return x.difference * (2 * x.primal + epsilon * x.difference)
     """
 
     def register(function: Rule) -> Rule:
@@ -57,19 +70,41 @@ def find_rule(operator) -> Rule | None:
     return RULES.get(operator) or RULES.get(getattr(operator, "overloadpacket", None))
 
 
-def primal(value):
-    """The value at w_0 of a Pair or of a constant."""
-    return value.primal if isinstance(value, Pair) else value
+def varies(argument) -> bool:
+    """Whether the argument depends on theta."""
+    return isinstance(argument, (Pair, Discrete))
 
 
-def difference(value) -> Tensor | None:
+def primal(argument):
+    """The value at w_0 of a Pair, a Discrete or a constant."""
+    return argument.primal if varies(argument) else argument
+
+
+def difference(argument) -> Tensor | None:
     """The divided difference of a Pair; None (zero) for a constant."""
-    return value.difference if isinstance(value, Pair) else None
+    return argument.difference if isinstance(argument, Pair) else None
 
 
 def value(argument, epsilon: float):
-    """The value at w of a Pair or of a constant."""
-    return argument.value(epsilon) if isinstance(argument, Pair) else argument
+    """The value at w of a Pair, a Discrete or a constant."""
+    return argument.value(epsilon) if varies(argument) else argument
+
+
+def is_continuous(tensor) -> bool:
+    """Whether a tensor's type has differences (a boolean or an integer has none, see Discrete)."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
+    """What a discontinuous function gives for its difference: (at w - at w_0) / epsilon, 0 where epsilon = 0.
+
+    Of a condition or index, its value at w. Equal infinities differ by 0.
+    """
+    if not is_continuous(out):
+        return at_w
+    if epsilon == 0:
+        return torch.zeros_like(out)
+    return torch.where(at_w == out, 0, (at_w - out) / epsilon)
 
 
 def as_pair(argument) -> Pair | None:

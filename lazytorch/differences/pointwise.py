@@ -43,9 +43,8 @@ class _ReLU(torch.autograd.Function):
 
 
 @rule(aten.relu)
-def relu(epsilon, x):
-    out = torch.relu(x.primal)
-    return Pair(out, _ReLU.apply(epsilon, x.primal, out, x.difference))
+def relu(epsilon, out, x):
+    return _ReLU.apply(epsilon, x.primal, out, x.difference)
 
 
 def exprel(z: Tensor) -> Tensor:
@@ -131,8 +130,8 @@ FORMULAS = {
 
 
 def _with_formula(operator, formula):
-    def pointwise(epsilon, x):
-        return Pair(operator(x.primal), apply(formula, operator, epsilon, x))
+    def pointwise(epsilon, out, x):
+        return apply(formula, operator, epsilon, x)
 
     return pointwise
 
@@ -142,14 +141,14 @@ for _operator, _formula in FORMULAS.items():
 
 
 @rule(aten.softplus)
-def softplus(epsilon, x, beta=1, threshold=20):
+def softplus(epsilon, out, x, beta=1, threshold=20):
     """softplus(x) = log(1 + e^(beta x)) / beta; torch returns x itself above the threshold, to rounding the same."""
     function = functools.partial(torch.nn.functional.softplus, beta=beta, threshold=threshold)
 
     def near(epsilon, a, d):
         return softplus_near(epsilon, beta * a, beta * d) / beta
 
-    return Pair(function(x.primal), apply(_near_or_far(near, function), function, epsilon, x))
+    return apply(_near_or_far(near, function), function, epsilon, x)
 
 
 def _derivative(function, x: Tensor) -> Tensor:
@@ -177,9 +176,9 @@ SMOOTH = (aten.cos, aten.erf, aten.gelu, aten.mish, aten.silu, aten.sin)
 
 
 def _smooth(operator):
-    def pointwise(epsilon, x, *args, **kwargs):
+    def pointwise(epsilon, out, x, *args, **kwargs):
         function = functools.partial(_call, operator, args, kwargs)
-        return Pair(function(x.primal), apply(_quadrature(function), function, epsilon, x))
+        return apply(_quadrature(function), function, epsilon, x)
 
     return pointwise
 

@@ -4,17 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from .pair import Pair, rule
+from .pair import rule
 
 aten = torch.ops.aten
 
 
 @rule(aten.max_pool2d_with_indices)
-def max_pool2d(epsilon, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
-    """Returns (Pair, indices); the indices are those at w_0."""
+def max_pool2d(epsilon, out, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
+    """Of the maximum, its difference; of the indices, those at w."""
     geometry = (_both(kernel), _both(stride or kernel), _both(padding), _both(dilation), ceil_mode)
-    out, indices = aten.max_pool2d_with_indices(x.primal, *geometry)
-    return Pair(out, _MaxPool.apply(epsilon, geometry, *x, out, indices)), indices
+    return _MaxPool.apply(epsilon, geometry, *x, *out)
 
 
 class _MaxPool(torch.autograd.Function):
@@ -28,11 +27,12 @@ class _MaxPool(torch.autograd.Function):
             out, indices = _window_maximum(epsilon, geometry, a, d, maximum)
         ctx.shape, ctx.geometry = d.shape, geometry
         ctx.save_for_backward(indices)
-        return out
+        ctx.mark_non_differentiable(indices)
+        return out, indices
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx, gradient, _):
         (indices,) = ctx.saved_tensors
         shaped = gradient.new_empty(1).expand(ctx.shape)
         d = aten.max_pool2d_with_indices_backward(gradient.contiguous(), shaped, *ctx.geometry, indices)

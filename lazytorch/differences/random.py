@@ -2,7 +2,7 @@
 
 import torch
 
-from .pair import Pair, rule
+from .pair import rule
 
 aten = torch.ops.aten
 
@@ -22,19 +22,13 @@ SHAPE_ONLY = (
 )
 
 
-def _constant(operator):
-    def draw(epsilon, x, *args, **kwargs):
-        return operator(x.primal, *args, **kwargs)
-
-    return draw
-
-
-for _operator in SHAPE_ONLY:
-    rule(_operator)(_constant(_operator))
+@rule(*SHAPE_ONLY)
+def constant(epsilon, out, *args, **kwargs):
+    return None
 
 
 @rule(aten.native_dropout)
-def dropout(epsilon, x, p, train):
-    out, mask = aten.native_dropout(x.primal, p, train)
+def dropout(epsilon, out, x, p, train):
+    """The mask is the one drawn at w_0."""
     scale = 1 / (1 - p) if train and p < 1 else 1.0
-    return Pair(out, x.difference * mask * scale), mask
+    return x.difference * out[1] * scale, None

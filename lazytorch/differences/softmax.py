@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from .pair import Pair, apply, rule
+from .pair import apply, rule
 from .pointwise import exprel
 
 aten = torch.ops.aten
@@ -47,9 +47,9 @@ def softmax_difference(epsilon, x, dim):
 
 def _register(operator, formula):
     @rule(operator)
-    def normalised(epsilon, x, dim, half_to_float=False):
+    def normalised(epsilon, out, x, dim, half_to_float=False):
         function = functools.partial(operator, dim=dim, half_to_float=half_to_float)
-        return Pair(function(x.primal), apply(functools.partial(formula, dim=dim), function, epsilon, x))
+        return apply(functools.partial(formula, dim=dim), function, epsilon, x)
 
 
 _register(aten._softmax.default, softmax_difference)

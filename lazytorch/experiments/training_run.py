@@ -1,15 +1,19 @@
 """One training run: conf -> data + module -> CenteredModel -> Trainer with probes -> run directory."""
 
+import contextlib
 import logging
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
 from ..centered import CenteredModel
+from ..data import DeviceData
 from ..runs import RunDirectory, identity
-from ..training import Trainer
+from ..training import Trainer, fit_together
 from ..training import checkpoint as checkpoints
 from ..training.activations import zero_preactivations
 from ..training.checks import check_counts, check_seed
@@ -31,33 +35,70 @@ def train(config: dict) -> RunDirectory:
         ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
         KeyboardInterrupt: after SIGTERM or Ctrl-C, once the run is checkpointed; its argument is the signal's number.
     """
-    check_counts(epochs=config["epochs"])
-    run = RunDirectory(Path(config["runs_dir"]) / config["name"] / identity(config))
-    done = config["resume"] is True and _is_done(run, config["epochs"])
-    if done and run.config["data"]["root"] == config["data"]["root"]:
-        return _report_done(run, config)
-    trainer, record = _build(config, run)
+    return train_together([config])[0]
+
+
+def train_together(configs: list[dict]) -> list[RunDirectory]:
+    """As :func:`train`, for runs that differ in alpha alone: data is read once, the pass at w_0 computed once a batch.
+
+    Each run has its own directory, which holds what training it alone would have written.
+    """
+    for config in configs:
+        check_counts(epochs=config["epochs"])
+    runs = [RunDirectory(Path(config["runs_dir"]) / config["name"] / identity(config)) for config in configs]
+    waiting = [(config, run) for config, run in zip(configs, runs, strict=True) if not _is_settled(run, config)]
+    if waiting:
+        _train(waiting)
+    return runs
+
+
+def _train(members: list[tuple[dict, RunDirectory]]) -> None:
+    parts = _build_parts(members[0][0])
+    trainers = [_build_trainer(config, run, parts) for config, run in members]
+    with contextlib.ExitStack() as locks:
+        begun = []
+        for (config, run), trainer in zip(members, trainers, strict=True):
+            locks.enter_context(run.lock())
+            if _begin(config, run, trainer, parts.record):
+                begun.append(trainer)
+        try:
+            fit_together(begun, members[0][0]["epochs"])
+        finally:
+            stopped = {trainer.stop.signal for trainer in begun} - {None}
+            if stopped:  # a sweep must not go on, whatever came of the stopping
+                raise KeyboardInterrupt(stopped.pop())
+    for trainer in begun:
+        log.info(
+            "alpha=%g %s after %d epochs: %s", trainer.model.alpha, trainer.status, trainer.epoch, trainer.run.path
+        )
+
+
+def _begin(config: dict, run: RunDirectory, trainer: Trainer, record: dict) -> bool:
+    """Prepare the run directory and go on from its checkpoint; whether there is anything left to do."""
     if isinstance(config["resume"], str):
         trainer.resume(config["resume"])
-    with run.lock():
-        if config["resume"] is not True:
-            run.clear()
-        run.create(config, versions(trainer.device), record)  # refuses other data than the run's
-        if done:
-            return _report_done(run, config)
-        if config["resume"] is True and trainer.resume():
-            log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
-        try:
-            summary = trainer.fit(config["epochs"])
-        finally:
-            if trainer.stop.signal is not None:  # a sweep must not go on, whatever came of the stopping
-                raise KeyboardInterrupt(trainer.stop.signal)
-    log.info("alpha=%g %s after %d epochs: %s", config["alpha"], summary["status"], summary["epochs"], run.path)
-    return run
+    if config["resume"] is not True:
+        run.clear()
+    run.create(config, versions(trainer.device), record)  # refuses other data than the run's
+    if config["resume"] is True and _is_done(run, config["epochs"]):
+        _report_done(run, config)
+        return False
+    if config["resume"] is True and trainer.resume():
+        log.info("alpha=%g goes on from epoch %d: %s", config["alpha"], trainer.epoch, run.path)
+    return True
 
 
-def _build(config: dict, run: RunDirectory) -> tuple[Trainer, dict]:
-    """The trainer, and what the run directory records of its data."""
+class _Parts(NamedTuple):
+    """What runs at several alphas share; ``record`` is what the run directory keeps of the data."""
+
+    loss: str | Callable
+    train: DeviceData
+    test: DeviceData
+    net: nn.Module
+    record: dict
+
+
+def _build_parts(config: dict) -> _Parts:
     device = build_device(config["device"])
     check_precision(config["precision"], device)
     check_seed(config["seed"])
@@ -67,13 +108,18 @@ def _build(config: dict, run: RunDirectory) -> tuple[Trainer, dict]:
     images = describe(train_images)
     net = build_network(config, images).to(device, train_data.dtype)
     check_classes(net, images["classes"], train_data.head(2)[0])
-    model = CenteredModel(net, config["alpha"])
     _warn_of_kinks(net, train_data.head(64)[0])
-    trainer = Trainer(
-        model,
-        train_data,
-        test_data,
-        loss=loss,
+    fingerprints = {"train": train_data.fingerprint(), "test": test_data.fingerprint()}
+    sizes = {"train_size": len(train_images), "test_size": len(test_images)}
+    return _Parts(loss, train_data, test_data, net, fingerprints | images | sizes)
+
+
+def _build_trainer(config: dict, run: RunDirectory, parts: _Parts) -> Trainer:
+    return Trainer(
+        CenteredModel(parts.net, config["alpha"]),
+        parts.train,
+        parts.test,
+        loss=parts.loss,
         lr=config["optimizer"]["lr"],
         momentum=config["optimizer"]["momentum"],
         beta=config["schedule"]["beta"],
@@ -84,8 +130,6 @@ def _build(config: dict, run: RunDirectory) -> tuple[Trainer, dict]:
         evaluate_every=config["evaluate_every"],
         probe_size=config["probe_size"],
     )
-    sizes = {"train_size": len(train_images), "test_size": len(test_images)}
-    return trainer, trainer.fingerprint | images | sizes
 
 
 def load_run(
@@ -112,6 +156,16 @@ def load_run(
     return model.to(device).eval()
 
 
+def _is_settled(run: RunDirectory, config: dict) -> bool:
+    """Whether the run is done, on data from the same place, so that nothing need be read."""
+    if config["resume"] is not True or not _is_done(run, config["epochs"]):
+        return False
+    if run.config["data"]["root"] != config["data"]["root"]:
+        return False
+    _report_done(run, config)
+    return True
+
+
 def _is_done(run: RunDirectory, epochs: int) -> bool:
     summary = run.summary
     if summary is None or summary["status"] not in DONE:
@@ -119,9 +173,8 @@ def _is_done(run: RunDirectory, epochs: int) -> bool:
     return summary["status"] == "diverged" or summary["epochs"] >= epochs
 
 
-def _report_done(run: RunDirectory, config: dict) -> RunDirectory:
+def _report_done(run: RunDirectory, config: dict) -> None:
     log.info("alpha=%g is done (%s): %s", config["alpha"], run.summary["status"], run.path)
-    return run
 
 
 def _warn_of_kinks(net, x) -> None:

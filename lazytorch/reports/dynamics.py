@@ -26,13 +26,17 @@ def dynamics_figure(directory: Path) -> Figure:
             kept = np.isfinite(departure[part])
             right.plot(departure["alpha"][kept], departure[part][kept], MARKERS[part], color=color)
         left.set(yscale="log", xlabel="step", ylabel=r"loss at $\alpha = \infty$")
-        right.set(xscale="log", yscale="log", xlabel=r"scale $\alpha$", ylabel=r"largest $|F - \hat F|\,/\,|\hat F|$")
+        right.set(
+            xscale="log",
+            yscale="log",
+            xlabel=r"scale $\alpha$",
+            ylabel=r"largest $|F - \hat F|\,/\,|\hat F|$ of all steps",
+        )
         _draw_guide(right, departure)
         handles = [symbol(part, color=color, marker=MARKERS[part], linestyle="none") for part, color in COLORS.items()]
         handles += [symbol("closed form", color="black"), symbol(r"$1/\alpha$", **GUIDE)]
-        caption = (
-            f"marks: trained; at $\\alpha = \\infty$ the outputs err by at most {curves['error'].max():.1e} (train)"
-        )
+        error = f"{curves['error'].max():.1e}"
+        caption = rf"marks: trained; at $\alpha = \infty$ the training outputs err by {error} at most"
         legend_below(figure, handles, caption, columns=4)
     return figure
 

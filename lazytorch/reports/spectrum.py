@@ -22,7 +22,6 @@ def spectrum_figure(directory: Path, summary: dict) -> Figure:
             eigenvalues = np.loadtxt(directory / f"{name}.csv", skiprows=1, ndmin=1)
             shown = eigenvalues[eigenvalues > summary[name]["rounding"]]
             axes.plot(np.arange(1, len(shown) + 1), shown, color=color, label=_label(name, summary[name]))
-            axes.plot([1], shown[:1], marker="o", color=color)
         axes.set(xscale="log", yscale="log", xlabel="index", ylabel="eigenvalue of the tangent kernel")
         axes.set_title(f"{summary['inputs']} inputs, {summary['outputs']} outputs", loc="left", color=GREY)
         axes.legend(loc="lower left")

@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 
-# What does not change the result: where it is kept and what it is called, what it is computed on and how it is shown,
-# what is recorded beside it, and `epochs`, because the schedule eta_0 / (1 + beta t) knows no end: a finished run can
-# always go on.
+# What does not change the result: where it is kept and what it is called, what it is computed on, beside which other
+# runs (`sweep`) and how it is shown, what is recorded beside it, and `epochs`, because the schedule lr / (1 + beta t)
+# knows no end: a finished run can always go on.
 EXCLUDED = frozenset(
-    ("runs_dir", "name", "resume", "device", "display", "data.root", "versions", "data_fingerprint", "epochs")
+    ("runs_dir", "name", "resume", "device", "display", "sweep", "data.root", "versions", "data_fingerprint", "epochs")
 )
 
 

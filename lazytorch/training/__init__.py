@@ -1,6 +1,7 @@
 """Training of centered models, and the measurements taken on the way."""
 
 from .activations import activation_stability
+from .fit import fit_together
 from .probes import ActivationStability, Displacement, KernelDrift, LinearizationError, Probe, standard_probes
 from .trainer import Trainer
 
@@ -12,5 +13,6 @@ __all__ = [
     "Probe",
     "Trainer",
     "activation_stability",
+    "fit_together",
     "standard_probes",
 ]

@@ -8,7 +8,6 @@ batches are a function of (seed, epoch), and generator states are in the checkpo
 import functools
 import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from ..anchored import Anchored
 from ..data import DeviceData
@@ -24,15 +22,15 @@ from ..runs import RunDirectory
 from . import checkpoint
 from .checks import check_counts, check_outputs, check_positive, check_seed, check_type, check_within, on_device
 from .evaluation import evaluate
+from .fit import fit_together
 from .interrupt import StopRequest
 from .loggers import TensorBoard
 from .objective import Objective, correct, find_objective
-from .precision import autocast, check_precision, data_type, matmul_precision
+from .precision import autocast, check_precision, data_type
 from .probes import Probe, standard_probes
 from .randomness import random_states, restore_random
 from .schedule import learning_rate
 
-READ_EVERY = 200  # steps between readings of the accumulated loss, each of which waits for the device
 STABILITY_INPUTS = 500
 SUMMARY = (
     "train_accuracy",
@@ -44,10 +42,7 @@ SUMMARY = (
     "kernel_distance",
     "activation_stability",
 )
-
-
-class Diverged(Exception):
-    """The loss is not finite any more. A result, which ``fit`` records."""
+SHOWN = {"train": "train_accuracy", "test": "test_accuracy"}
 
 
 class Trainer:
@@ -115,15 +110,15 @@ class Trainer:
         }
         if probes is None:
             probes = standard_probes(self.test.head(probe_size)[0], self.test.head(STABILITY_INPUTS)[0])
-        self._autocast = functools.partial(autocast, precision, self.device)
-        check_outputs(model, self.train, self.test, self.objective, self._autocast)
+        self.autocast = functools.partial(autocast, precision, self.device)
+        check_outputs(model, self.train, self.test, self.objective, self.autocast)
         self.probes = tuple(probes)
-        self.stop = StopRequest()
+        self.stop, self.status = StopRequest(), "running"
         # What a checkpoint restores, beside model and optimizer.
         self.epoch, self.step, self.seconds, self.best = 0, 0, 0.0, -math.inf
         self.totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # of this epoch: loss, correct
         self.last: dict | None = None  # the last good row of metrics
-        self._random = None
+        self.random = None
 
     # ---- the run
 
@@ -133,89 +128,71 @@ class Trainer:
         Status is "finished"; "diverged" where the loss became non-finite, with the last good measurements; or
         "interrupted" after SIGTERM or Ctrl-C, with a checkpoint from which another call goes on.
         """
-        check_counts(epochs=epochs)
-        devices = [self.device] if self.device.type == "cuda" else []
-        self.stop = StopRequest()
-        with self.stop, torch.random.fork_rng(devices), matmul_precision(self.precision):
-            restore_random(self._random, self.seed, self.device)
-            started = time.monotonic() - self.seconds
-            self._clock = lambda: time.monotonic() - started
-            self._open_logs()
-            try:
-                status = self._loop(epochs)
-            except Diverged:
-                status = "diverged"
-            self.seconds, self._random = self._clock(), random_states(self.device)
-            return self._finish(status)
+        return fit_together([self], epochs)[0]
 
-    def _loop(self, epochs: int) -> str:
-        if self.last is None:
+    # What :func:`fit_together` asks of each of its trainers.
+
+    def begin(self, stop: StopRequest, epochs: int) -> None:
+        """Open the logs, and measure what is not yet measured. ``stop`` is where a request to stop is seen."""
+        self.stop, self.status = stop, "running"
+        started = time.monotonic() - self.seconds
+        self._clock = lambda: time.monotonic() - started
+        restore_random(self.random, self.seed, self.device)
+        self._open_logs()
+        if self.last is None or (self.epoch >= epochs and self.last["epoch"] != self.epoch):
             self._evaluate(None)
-        steps = -(-len(self.train) // self.batch_size)
-        bar = tqdm(
-            total=epochs * steps,
-            initial=self.epoch * steps + self.step,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.2 if sys.stderr.isatty() else 30,
-        )
-        with bar:
-            while self.epoch < epochs:
-                self._describe(bar)
-                self._train_epoch(bar)
-                if self.stop.signal is not None:
-                    self._save("last")
-                    return "interrupted"
-                running = self.totals[1].item() / len(self.train)
-                self.epoch, self.step = self.epoch + 1, 0
-                self.totals.zero_()
-                if self.epoch % self.evaluate_every == 0 or self.epoch == epochs:
-                    self._evaluate(running)
-                self._save("last")
-            if self.last["epoch"] != self.epoch:  # fewer epochs are asked for than were begun
-                self._evaluate(None)
-            self._describe(bar)
-        return "finished"
+        self.random = random_states(self.device)
 
-    def _train_epoch(self, bar) -> None:
+    def is_running(self, epochs: int) -> bool:
+        """Whether there is more to train."""
+        return self.status == "running" and self.epoch < epochs
+
+    def begin_epoch(self) -> None:
+        """Set training mode and the epoch's learning rate."""
         self.model.train()
-        rate = learning_rate(self.lr, self.beta, self.epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        for x, y in self.train.epoch(self.batch_size, self.seed, self.epoch, start=self.step):
-            self._step(x, y)
-            self.step += 1
-            bar.update()
-            if self.step % READ_EVERY == 0:
-                self._check_finite()
-            if self.stop.signal is not None:
-                break
-        self._check_finite()
+            group["lr"] = learning_rate(self.lr, self.beta, self.epoch)
 
-    def _step(self, x: Tensor, y: Tensor) -> None:
-        """One step of SGD. Nothing here waits for the device."""
-        with self._autocast():
-            outputs = self.model(x)
+    def learn(self, outputs: Tensor, y: Tensor) -> None:
+        """One step of SGD from the model's outputs on a batch. Nothing here waits for the device."""
         outputs = outputs.to(self.train.dtype)
         loss = self.objective(outputs, y)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.totals += torch.stack([loss.detach() * len(x), correct(outputs.detach(), y)])
+        self.totals += torch.stack([loss.detach() * len(outputs), correct(outputs.detach(), y)])
+        self.step += 1
 
-    def _check_finite(self) -> None:
+    def is_finite(self) -> bool:
+        """Whether every loss of this epoch was finite; else the run has diverged. Waits for the device."""
         if not math.isfinite(self.totals[0].item()):  # one non-finite loss makes the sum so
-            raise Diverged
+            self.status = "diverged"
+        return self.status != "diverged"
+
+    def end_epoch(self, epochs: int) -> None:
+        """Measure and checkpoint; in the middle of an epoch that was asked to stop, checkpoint alone."""
+        if not self.is_finite():
+            return
+        if self.stop.signal is None:
+            running = self.totals[1].item() / len(self.train)
+            self.epoch, self.step = self.epoch + 1, 0
+            self.totals.zero_()
+            if self.epoch % self.evaluate_every == 0 or self.epoch == epochs:
+                self._evaluate(running)
+        if self.status == "running":
+            self._save("last")
+        self.random = random_states(self.device)
 
     def _evaluate(self, running_accuracy: float | None) -> None:
         """Measure, and if all is finite record it. ``running_accuracy`` is that of the epoch's augmented batches."""
         row = {"epoch": self.epoch, "alpha": self.model.alpha}
         row["learning_rate"] = learning_rate(self.lr, self.beta, self.epoch)
         row["train_accuracy_running"] = running_accuracy
-        row["train_loss"], row["train_accuracy"] = evaluate(self.model, self.train, self.objective, self._autocast)
-        row["test_loss"], row["test_accuracy"] = evaluate(self.model, self.test, self.objective, self._autocast)
+        row["train_loss"], row["train_accuracy"] = evaluate(self.model, self.train, self.objective, self.autocast)
+        row["test_loss"], row["test_accuracy"] = evaluate(self.model, self.test, self.objective, self.autocast)
         if not math.isfinite(row["train_loss"] + row["test_loss"]):
-            raise Diverged
+            self.status = "diverged"
+            return
         for probe in self.probes:
             row |= probe(self.model)
         row |= {"epochs": self.epoch, "seconds": self._clock()}
@@ -229,9 +206,13 @@ class Trainer:
 
     # ---- records
 
-    def _finish(self, status: str) -> dict:
+    def finish(self, epochs: int) -> dict:
+        """Close the logs and write the summary, which is returned."""
+        if self.status == "running":
+            self.status = "interrupted" if self.epoch < epochs else "finished"
+        self.seconds = self._clock()
         row = self.last or {}
-        summary = {"alpha": "inf" if self.model.alpha == math.inf else self.model.alpha, "status": status}
+        summary = {"alpha": "inf" if self.model.alpha == math.inf else self.model.alpha, "status": self.status}
         summary |= {name: row.get(name) for name in SUMMARY}
         summary |= {"epochs": self.epoch, "seconds": self.seconds}
         if self.run is not None:
@@ -254,11 +235,11 @@ class Trainer:
         sizes = {"train_size": len(self.train), "test_size": len(self.test)}
         self.run.create(self.settings, {"torch": str(torch.__version__)}, self.fingerprint | sizes)
 
-    def _describe(self, bar) -> None:
+    def describe(self) -> str:
+        """Where the run is, in a few words."""
         row = self.last or {}
-        shown = {"train": row.get("train_accuracy"), "test": row.get("test_accuracy")}
-        bar.set_description(f"alpha={self.model.alpha:g} epoch {self.epoch}")
-        bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items() if value is not None})
+        accuracies = [f"{name} {row[key]:.3f}" for name, key in SHOWN.items() if row.get(key) is not None]
+        return ", ".join([f"alpha={self.model.alpha:g} epoch {self.epoch}", *accuracies])
 
     # ---- checkpoints
 
@@ -306,5 +287,5 @@ class Trainer:
             group["momentum"] = self.settings["momentum"]
         self.epoch, self.step, self.seconds, self.best = (state[k] for k in ("epoch", "step", "seconds", "best"))
         self.totals.copy_(state["totals"])
-        self.last, self._random = state["last"], state["random"]
+        self.last, self.random = state["last"], state["random"]
         return True

@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 import lazytorch as lt
 from lazytorch.reports import write_report
 from lazytorch.runs import RunDirectory
+from lazytorch.training import fit
 from lazytorch.training import trainer as trainer_module
 from lazytorch.training.evaluation import evaluate
 from lazytorch.training.objective import mse
@@ -130,9 +131,9 @@ def test_reads_the_device_at_most_every_200_steps(monkeypatch):
     """Readings of the accumulated loss: one an epoch and one every READ_EVERY steps."""
     trainer = make(batch_size=1, probes=())
     readings = []
-    check = trainer._check_finite
-    monkeypatch.setattr(trainer_module, "READ_EVERY", 20)
-    monkeypatch.setattr(trainer, "_check_finite", lambda: readings.append(trainer.step) or check())
+    check = trainer.is_finite
+    monkeypatch.setattr(fit, "READ_EVERY", 20)
+    monkeypatch.setattr(trainer, "is_finite", lambda: readings.append(trainer.step) or check())
     trainer.fit(1)
     assert readings == [20, 40, 60, 61]
 

@@ -1,0 +1,130 @@
+"""Tracing: the ATen operators that a module's forward runs, as a graph.
+
+``make_fx`` on fake tensors decomposes composite calls, ``functionalize`` makes in-place operators and buffer updates
+explicit; an operator without a rule is decomposed further, to core ATen, where torch knows how.
+"""
+
+import torch
+import torch.utils._pytree as pytree
+from torch._decomp import core_aten_decompositions
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from ..functional import call
+from .pair import find_rule
+
+aten = torch.ops.aten
+
+
+class UntraceableModule(RuntimeError):
+    """The module's Python code depends on the values of its tensors, so it has no trace."""
+
+
+class _NoStopGradient(TorchFunctionMode):
+    """Refuses what a trace would lose: gradients that the module stops on purpose."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in STOPPING or (function is torch._C._set_grad_enabled and not args[0]):
+            name = "no_grad" if function is torch._C._set_grad_enabled else "detach"
+            raise UntraceableModule(
+                f"the module stops gradients on the way ({name} in its forward), which a trace does not follow: "
+                f'wrap with difference="direct" in float64'
+            )
+        return function(*args, **(kwargs or {}))
+
+
+STOPPING = (torch.Tensor.detach, torch.Tensor.detach_, torch.detach, torch.detach_)
+
+
+def trace(module, tensors: dict, args: tuple, kwargs: dict):
+    """(graph module, structure of the outputs) of ``module(*args, **kwargs)`` as a function of its tensors.
+
+    The graph takes the ``tensors`` (name -> example value of every parameter and buffer), then the input tensors.
+
+    Raises:
+        UntraceableModule: Python control flow depends on tensor values, or a gradient is stopped on the way.
+    """
+    leaves, in_spec = pytree.tree_flatten((args, kwargs))
+    inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    out_spec = None
+
+    def function(*flat):
+        nonlocal out_spec
+        weights = dict(zip(tensors, flat, strict=False))
+        arrived = iter(flat[len(tensors) :])
+        filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+        args, kwargs = pytree.tree_unflatten(filled, in_spec)
+        with _NoStopGradient():
+            outputs, out_spec = pytree.tree_flatten(call(module, weights, args, kwargs))
+        return outputs
+
+    hooks = _name_nodes(module)
+    example = [t.detach() for t in (*tensors.values(), *inputs)]
+    table = {op: how for op, how in core_aten_decompositions().items() if not find_rule(op)}
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            functional = torch.func.functionalize(function)
+            traced = make_fx(functional, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+    except Exception as error:
+        if _is_data_dependent(error):
+            raise UntraceableModule(
+                f"{type(module).__name__} takes Python decisions on tensor values ({_first_line(error)}): move them "
+                f'into tensor operations (torch.where), or wrap with difference="direct" in float64'
+            ) from error
+        raise
+    finally:
+        for hook in hooks:
+            hook.remove()
+    _free_strides(traced.graph)
+    traced.graph.eliminate_dead_code()
+    return traced, out_spec
+
+
+#: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
+STRIDED = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
+
+
+def _free_strides(graph) -> None:
+    for node in graph.nodes:
+        node.target = STRIDED.get(node.target, node.target)
+
+
+#: What torch raises when Python asks for a value that a trace does not have.
+DATA_DEPENDENT = {"DataDependentOutputException", "DynamicOutputShapeException", "GuardOnDataDependentSymNode"}
+
+
+def _is_data_dependent(error) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & DATA_DEPENDENT) or (isinstance(error, RuntimeError) and "tracing tensor" in str(error))
+
+
+def _first_line(error) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _name_nodes(module) -> list:
+    """Hooks that write the path of the innermost running module into each new node's meta."""
+    hooks, stack = [], []
+
+    def enter(path):
+        def hook(*_):
+            _label(stack[-1] if stack else "")
+            stack.append(path)
+
+        return hook
+
+    def leave(*_):
+        _label(stack.pop())
+
+    for path, child in module.named_modules():
+        hooks.append(child.register_forward_pre_hook(enter(path), prepend=True))
+        hooks.append(child.register_forward_hook(leave, always_call=True))
+    return hooks
+
+
+def _label(path):
+    for node in reversed(get_proxy_mode().tracer.graph.nodes):
+        if "module" in node.meta:
+            break
+        node.meta["module"] = path
