@@ -19,7 +19,8 @@ class Jacobian(LinearOperator):
 
     A ``scipy.sparse.linalg.LinearOperator`` on numpy vectors: row i K + k is output k of input i, the columns are the
     parameters in the order of ``net.named_parameters()``, flattened. ``J.T`` and products of operators are operators
-    too: ``Jacobian(net, x1) @ Jacobian(net, x2).T`` is the tangent kernel, see :func:`kernel_operator`.
+    too: ``Jacobian(net, x1) @ Jacobian(net, x2).T`` is the tangent kernel, see :func:`kernel_operator`. Products are in
+    float64 whatever the type of ``net``, because Lanczos methods resolve eigenvalues down to their rounding only.
 
     Cost: a product with J is one forward-mode pass over the inputs, with J.T one forward and one backward pass. Memory:
     the activations of ``batch_size`` inputs and a few vectors of P numbers, on the device of ``net``.
@@ -29,7 +30,6 @@ class Jacobian(LinearOperator):
         x: (n, ...) inputs, or a tuple of such tensors, which are the arguments of ``net``.
         weights: dict name -> tensor, values to use instead of the module's own parameters (and buffers).
         batch_size: inputs of one pass.
-        dtype: the type of the products; Lanczos methods resolve eigenvalues down to its rounding.
 
     Raises:
         ValueError: a batch-mixing module in training mode, nothing trainable, or unknown names in ``weights``.
@@ -42,7 +42,6 @@ class Jacobian(LinearOperator):
         x: Tensor | tuple[Tensor, ...],
         weights: dict[str, Tensor] | None = None,
         batch_size: int = 128,
-        dtype: torch.dtype = torch.float64,
     ):
         net = net.to_module() if isinstance(net, Anchored) else net
         _refuse_mixing(net)
@@ -50,7 +49,7 @@ class Jacobian(LinearOperator):
         if not trainable:
             raise ValueError(f"{type(net).__name__} has no trainable parameters: a Jacobian needs at least one")
         values = values_at(net, weights)
-        self._like = values[trainable[0]].new_empty(0, dtype=dtype)
+        self._like = values[trainable[0]].new_empty(0, dtype=torch.float64)
         self._values = {name: self._cast(tensor) for name, tensor in values.items()}
         self._weights = {name: self._values.pop(name) for name in trainable}
         self._net = net
@@ -58,7 +57,7 @@ class Jacobian(LinearOperator):
         self._batches = list(zip(*(self._cast(tensor).split(batch_size) for tensor in inputs), strict=True))
         self._outputs = self._count_outputs()
         rows = len(inputs[0]) * self._outputs
-        super().__init__(self._like.cpu().numpy().dtype, (rows, sum(t.numel() for t in self._weights.values())))
+        super().__init__(np.dtype(np.float64), (rows, sum(t.numel() for t in self._weights.values())))
 
     def _matvec(self, v: np.ndarray) -> np.ndarray:
         tangent = self._unflatten(self._on_device(v))
@@ -107,7 +106,7 @@ def kernel_operator(net: nn.Module, x1, x2=None, **options) -> LinearOperator:
 def top_eigenpairs(kernel: LinearOperator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The largest eigenvalues (count,), from the largest, and their eigenvectors (N, count), of a symmetric operator.
 
-    By implicitly restarted Lanczos (ARPACK, ``scipy.sparse.linalg.eigsh``) to the operator's precision; operators of
+    By implicitly restarted Lanczos (ARPACK, ``scipy.sparse.linalg.eigsh``) to rounding; operators of
     at most 64 rows are formed. Cost: a few times ``count`` products, with a progress bar, and 2 count + 20 vectors.
 
     Raises:

@@ -26,12 +26,8 @@ def dynamics_figure(directory: Path) -> Figure:
             kept = np.isfinite(departure[part])
             right.plot(departure["alpha"][kept], departure[part][kept], MARKERS[part], color=color)
         left.set(yscale="log", xlabel="step", ylabel=r"loss at $\alpha = \infty$")
-        right.set(
-            xscale="log",
-            yscale="log",
-            xlabel=r"scale $\alpha$",
-            ylabel=r"largest $|F - \hat F|\,/\,|\hat F|$ of all steps",
-        )
+        right.set(xscale="log", yscale="log", xlabel=r"scale $\alpha$")
+        right.set_ylabel(r"largest $|F - \hat F|\,/\,|\hat F|$ of all steps")
         _draw_guide(right, departure)
         handles = [symbol(part, color=color, marker=MARKERS[part], linestyle="none") for part, color in COLORS.items()]
         handles += [symbol("closed form", color="black"), symbol(r"$1/\alpha$", **GUIDE)]
