@@ -38,7 +38,20 @@ def run(config: dict) -> RunDirectory:
         raise ValueError(f"alphas is {config['alphas']!r}: give a list, as alphas=[1e2,1e3]")
     if any(check_alpha(alpha) == math.inf for alpha in config["alphas"]):
         raise ValueError("alphas are the finite ones, inf is always trained: leave it out")
-    return measure(config, _measure)
+    return measure(config, _measure, _check_training_mode)
+
+
+@torch.no_grad()
+def _check_training_mode(problem: Problem) -> None:
+    """Raise ValueError if the network is another one while it trains, which has no closed form."""
+    x, _ = problem.data("float32")[0].head(8)
+    net = copy.deepcopy(problem.net)
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        if not torch.equal(net.eval()(x), net.train()(x)):
+            raise ValueError(
+                "the network's outputs are others in training mode (dropout, batch norm), for which there is no closed "
+                "form: use a model without"
+            )
 
 
 def _measure(problem: Problem, path: Path) -> dict:
@@ -58,9 +71,11 @@ def _measure(problem: Problem, path: Path) -> dict:
     return {
         "lr": lr,
         "largest_stable_step": dynamics.largest_stable_step(momentum),
-        "train_loss_start": predicted.losses[0].item(),
-        "train_loss": predicted.losses[-1].item(),
-        "test_loss": predicted.test_losses[-1].item(),
+        "train_loss_start": trained.losses[0].item(),
+        "train_loss": trained.losses[-1].item(),
+        "train_loss_predicted": predicted.losses[-1].item(),
+        "test_loss": trained.test_losses[-1].item(),
+        "test_loss_predicted": predicted.test_losses[-1].item(),
         "error": errors[0].max().item(),
         "test_error": errors[1].max().item(),
         "loss_error": _loss_error(trained, predicted),
@@ -96,7 +111,7 @@ def _train(problem: Problem, alpha: float, precision: str, lr: float) -> Traject
     probes = [Outputs(data.head(len(data))[0]) for data in (train, test)]
     momentum, seed = problem.config["optimizer"]["momentum"], problem.config["seed"]
     trainer = Trainer(
-        CenteredModel(net, alpha).eval(),
+        CenteredModel(net, alpha),
         train,
         test,
         lr=lr,

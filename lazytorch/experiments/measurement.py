@@ -44,10 +44,12 @@ class Problem:
         return {"train": train.fingerprint(), "test": test.fingerprint()} | describe(self.train) | sizes
 
 
-def measure(config: dict, measurement: Callable[[Problem, Path], dict]) -> RunDirectory:
+def measure(
+    config: dict, measurement: Callable[[Problem, Path], dict], check: Callable[[Problem], None] = lambda problem: None
+) -> RunDirectory:
     """Run ``measurement``, which writes files into the run directory and returns the summary, unless that is finished.
 
-    What can be wrong with data and network is checked before anything is written.
+    What can be wrong with data and network is checked before anything is written, by ``check`` too.
 
     Raises:
         ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
@@ -55,6 +57,7 @@ def measure(config: dict, measurement: Callable[[Problem, Path], dict]) -> RunDi
     if not isinstance(config["resume"], bool):
         raise ValueError(f"resume={config['resume']}: kind={config['kind']} has no checkpoints, give true or false")
     problem = _build({"precision": PRECISION} | config | {"data": DATA | config["data"]})
+    check(problem)
     run = RunDirectory(Path(config["runs_dir"]) / config["name"] / identity(config))
     with run.lock():
         if not config["resume"]:
