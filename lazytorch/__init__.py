@@ -6,12 +6,14 @@ from .differences import Pair, UnsupportedOperator, UntraceableModule, rule
 from .experiments import load_run
 from .kernels import empirical_ntk, kernel_alignment, kernel_distance, kernel_drift
 from .linearized import LinearizedModel, linearize
+from .shared_start import SharedStart
 from .training import Trainer, activation_stability
 
 __all__ = [
     "CenteredModel",
     "LinearizedModel",
     "Pair",
+    "SharedStart",
     "Trainer",
     "UnsupportedOperator",
     "UntraceableModule",

@@ -1,5 +1,7 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
+import logging
+import time
 from contextlib import nullcontext
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 from .anchored import Anchored
 from .differences import Pair, Program
 from .functional import call
+
+log = logging.getLogger(__name__)
 
 
 class CenteredModel(Anchored):
@@ -55,12 +59,15 @@ class CenteredModel(Anchored):
 
     def share_start(self, other: "CenteredModel") -> None:
         """Take the tensors of w_0, its buffers and the traces from ``other``, whose values must be the same."""
-        self._modules["initial"], self._traces = other._modules["initial"], other._traces
+        if self._traces is not other._traces:
+            self._traces, self._programs = other._traces, _Cache()
+        self._modules["initial"] = other._modules["initial"]
 
     def forward_recorded(self, record: dict, *args, **kwargs):
         """As ``forward``; models that share their start and are given one ``record`` compute it once."""
         return self._divided(args, kwargs, record)
 
+    @torch.compiler.disable  # a trace already; dynamo would only break it into pieces
     def _divided(self, args, kwargs, record: dict | None = None):
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -92,7 +99,11 @@ class CenteredModel(Anchored):
         key = (spec, signature, modes, autocast)
         if key not in self._programs:
             if key not in self._traces:
+                started = time.monotonic()
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
+                shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor))
+                mode, name = "training" if self.training else "evaluation", type(self.structure).__name__
+                log.info("traced %s in %s on %s: %.1f s", name, mode, shapes, time.monotonic() - started)
             program = self._traces[key]
             updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:

@@ -1,37 +1,18 @@
 """One training step, an evaluation and the probes on a stand-in accelerator; not a test itself.
 
-Tensors are fake: they have a device and a shape and no values, so mixing devices raises, and so does reading a value.
-An accelerator can be registered only once a process, hence a process of its own: run with "clean", or with the fault to
-plant in the step. Exits with 77 if this torch has no such stand-in.
+Run with "clean", or with the fault to plant in the step.
 """
 
 import sys
 from unittest import mock
 
 import torch
+from stand_in import DEVICE, FakeTensorMode
 from torch import nn
-
-try:
-    import torch.utils.backend_registration as registration
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    class Backend(registration._DummyBackendModule):
-        def is_available(self):
-            return False  # True makes fake tensors try a real device
-
-        def is_initialized(self):
-            return False
-
-    registration._setup_privateuseone_for_python_backend("fakeacc", backend_module=Backend())
-except (ImportError, AttributeError) as error:
-    print(f"no stand-in accelerator in torch {torch.__version__}: {error}")
-    sys.exit(77)
 
 import lazytorch as lt
 from lazytorch.data import DeviceData
 from lazytorch.training.evaluation import evaluate
-
-DEVICE = "fakeacc"
 
 
 class Network(nn.Sequential):

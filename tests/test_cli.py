@@ -59,6 +59,21 @@ def test_a_failed_member_is_reported_and_the_others_run(lazytorch):
     assert "Traceback" not in err
 
 
+def test_a_fused_sweep_is_the_sweep(lazytorch):
+    def measured(runs):
+        runs = [RunDirectory(path) for path in Path(runs, "mlp-digits").iterdir()]
+        rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.metrics] for run in runs]
+        return {run.path.name: row for run, row in zip(runs, rows, strict=True)}
+
+    arguments = ("-m", *FAST, "alpha=1,1e7,inf", "seed=0,1", "precision=float64")
+    code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
+    assert code == 0 and out == ["fused/mlp-digits"] and "3 alphas" in err
+    assert lazytorch(*arguments, "runs_dir=apart")[0] == 0
+    assert measured("fused") == measured("apart") and len(measured("fused")) == 6
+    code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
+    assert code == 0 and out == ["fused/mlp-digits"] and err.count("is done (finished)") == 6
+
+
 def test_divergence_is_exit_code_0(lazytorch):
     code, out, _ = lazytorch(*FAST, "optimizer.lr=1e15", "epochs=3")
     assert code == 0 and RunDirectory(out[-1]).summary["status"] == "diverged"

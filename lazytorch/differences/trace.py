@@ -5,6 +5,7 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 """
 
 import torch
+import torch._dynamo
 import torch.utils._pytree as pytree
 from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
@@ -63,7 +64,9 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     table = {op: how for op, how in core_aten_decompositions().items() if not find_rule(op)}
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        # A compiled module is traced as the module it was compiled from.
+        eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), eager:
             functional = torch.func.functionalize(function)
             traced = make_fx(functional, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
     except Exception as error:

@@ -61,6 +61,8 @@ def _train(members: list[tuple[dict, RunDirectory]]) -> None:
             locks.enter_context(run.lock())
             if _begin(config, run, trainer, parts.record):
                 begun.append(trainer)
+        if not begun:
+            return
         try:
             fit_together(begun, members[0][0]["epochs"])
         finally:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..shared_start import SharedStart, can_share
 from .checks import check_counts
@@ -31,7 +32,7 @@ def fit_together(trainers: Sequence["Trainer"], epochs: int) -> list[dict]:
     with stop, torch.random.fork_rng(devices), matmul_precision(lead.precision):
         for trainer in trainers:
             trainer.begin(stop, epochs)
-        with _progress(trainers, epochs) as bar:
+        with _progress(trainers, epochs) as bar, logging_redirect_tqdm():
             while stop.signal is None and (waiting := [t for t in trainers if t.is_running(epochs)]):
                 _epoch(_in_step(waiting), epochs, bar)
         return [trainer.finish(epochs) for trainer in trainers]
@@ -54,7 +55,7 @@ def _epoch(group: list, epochs: int, bar) -> None:
     """One epoch, or what is left of it, of trainers in step; those that diverge drop out."""
     lead, outputs_of = group[0], _outputs_of(group)
     restore_random(lead.random, lead.seed, lead.device)
-    bar.set_description(lead.describe() if len(group) == 1 else f"{len(group)} alphas, epoch {lead.epoch}")
+    bar.set_description(_describe(group))
     for trainer in group:
         trainer.begin_epoch()
     for x, y in lead.train.epoch(lead.batch_size, lead.seed, lead.epoch, start=lead.step):
@@ -73,6 +74,11 @@ def _epoch(group: list, epochs: int, bar) -> None:
             break
     for trainer in group:
         trainer.end_epoch(epochs)
+    bar.set_description(_describe(group))
+
+
+def _describe(group: list) -> str:
+    return group[0].describe() if len(group) == 1 else f"{len(group)} alphas, epoch {group[0].epoch}"
 
 
 def _outputs_of(group: list):

@@ -72,23 +72,25 @@ class ActivationStability:
 class LinearizationError:
     """|D_eps f(theta) - J theta| / |D_eps f(theta)| on the inputs ``x`` (n, ...), in float64.
 
-    None at theta = 0, and for models that are not divided differences.
+    None at theta = 0, and for models that are not divided differences. Keeps a copy of the model in float64.
     """
 
     def __init__(self, x: Tensor):
-        self.x = x
+        self.x, self.copy = x, None
 
     @torch.no_grad()
     def __call__(self, model: Anchored) -> dict:
         if not isinstance(model, CenteredModel) or model.difference == "direct":
             return {"linearization_error": None}
         state = {name: t.double() if t.is_floating_point() else t for name, t in model.state_dict().items()}
-        copy = CenteredModel(model.to_module(torch.float64), model.alpha).eval()
-        copy.load_state_dict(state)
+        if self.copy is None:
+            self.copy = CenteredModel(model.to_module(torch.float64), model.alpha).eval()
+        self.copy.load_state_dict(state)
         x = self.x.double() if self.x.is_floating_point() else self.x
-        finite = copy(x)
-        copy.alpha = math.inf
-        linear = copy(x)
+        self.copy.alpha = model.alpha
+        finite = self.copy(x)
+        self.copy.alpha = math.inf
+        linear = self.copy(x)
         norm = finite.norm().item()
         return {"linearization_error": (finite - linear).norm().item() / norm if norm > 0 else None}
 

@@ -1,0 +1,22 @@
+"""What a training step costs in operations, on a stand-in accelerator: no clock, no machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_a_step_costs_five_thirds_of_a_plain_one_and_less_in_company():
+    script = Path(__file__).with_name("stand_in_flops.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
+    if result.returncode == 77:
+        pytest.skip(result.stdout.strip())
+    assert result.returncode == 0, result.stderr
+    for ratios in json.loads(result.stdout).values():
+        for alpha in ("100", "1e+07", "inf"):
+            assert ratios[alpha] == pytest.approx(5 / 3, rel=0.05)
+        assert ratios["8 alphas, each"] == pytest.approx(33 / 24, rel=0.05)

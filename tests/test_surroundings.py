@@ -1,0 +1,92 @@
+"""The centered model inside what people put around models: compilers, DDP, memory formats, autocast."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import lazytorch as lt
+
+
+def network():
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(128, 5))
+
+
+def randomised(net, alpha=1e4):
+    model = lt.CenteredModel(net, alpha)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for theta in model.theta.values():
+            theta.copy_(torch.randn(theta.shape, generator=generator))
+    return model
+
+
+@pytest.fixture
+def x():
+    return torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+def test_channels_last(x):
+    expected = randomised(network())(x)
+    last = torch.channels_last
+    for model in (randomised(network()).to(memory_format=last), randomised(network().to(memory_format=last))):
+        assert model.theta["0.weight"].is_contiguous(memory_format=last)
+        torch.testing.assert_close(model(x.to(memory_format=last)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_gradients(x):
+    expected = randomised(network())(x)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            torch.testing.assert_close(randomised(network())(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("alpha", (100.0, math.inf))
+def test_a_compiled_module_is_the_module(x, alpha):
+    expected = randomised(network(), alpha)(x)
+    compiled = randomised(torch.compile(network(), backend="eager"), alpha)
+    assert list(compiled.theta) == [f"_orig_mod.{name}" for name, _ in network().named_parameters()]
+    torch.testing.assert_close(compiled(x), expected, rtol=0, atol=0)
+    in_place = network()
+    in_place.compile(backend="eager")
+    torch.testing.assert_close(randomised(in_place, alpha)(x), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("alpha", (100.0, math.inf))
+def test_a_compiled_centered_model(x, alpha):
+    plain, model = randomised(network(), alpha), randomised(network(), alpha)
+    compiled = torch.compile(model, backend="aot_eager")
+    for _ in range(2):
+        outputs = [one(x) for one in (plain, compiled)]
+        torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+    for output in outputs:
+        output.square().mean().backward()
+    for expected, theta in zip(plain.theta.values(), model.theta.values(), strict=True):
+        torch.testing.assert_close(theta.grad, expected.grad, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(model.buffers_at_w(), plain.buffers_at_w())
+
+
+@pytest.mark.parametrize("alpha", (1.0, 1e7, math.inf))
+def test_autocast_to_bfloat16_has_its_digits_at_every_alpha(x, alpha):
+    """bfloat16 has 8 bits: a few per cent, and no worse where f(w) - f(w_0) is far below its rounding."""
+    model = randomised(network(), alpha).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(x)
+    assert output.dtype == torch.bfloat16
+    expected = model(x)
+    assert (output - expected).norm() <= 0.05 * expected.norm()
+
+
+def test_distributed_data_parallel():
+    script = Path(__file__).with_name("distributed_training.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
