@@ -1,10 +1,10 @@
 """lazytorch: the laboratory for lazy training in PyTorch."""
 
-from . import models
+from . import models, theory
 from .centered import CenteredModel
 from .differences import Pair, UnsupportedOperator, UntraceableModule, rule
 from .experiments import load_run
-from .kernels import empirical_ntk, kernel_distance, kernel_drift
+from .kernels import empirical_ntk, kernel_alignment, kernel_distance, kernel_drift
 from .linearized import LinearizedModel, linearize
 from .shared_start import SharedStart
 from .training import Trainer, activation_stability
@@ -19,10 +19,12 @@ __all__ = [
     "UntraceableModule",
     "activation_stability",
     "empirical_ntk",
+    "kernel_alignment",
     "kernel_distance",
     "kernel_drift",
     "linearize",
     "load_run",
     "models",
     "rule",
+    "theory",
 ]

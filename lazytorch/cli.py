@@ -9,10 +9,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 
-from .experiments import train, train_together
+from .experiments import Kind, find_kind, run, train_together
 from .runs import canonical, read_alpha
 
 PACKAGED = Path(__file__).parent / "conf"
@@ -77,16 +78,16 @@ def _application(outcome: Outcome):
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         # An error raised here would have hydra print a second line, and is no reason to stop a sweep.
         try:
-            config = resolve(cfg, hydra_config.runtime.choices)
-            if is_sweep and config["sweep"]["fused"]:
+            config = resolve(cfg, hydra_config.runtime.choices, hydra_config.overrides.task)
+            if is_sweep and config.get("sweep", {}).get("fused"):
                 _check_launcher(hydra_config.launcher)
                 outcome.fused.append(config)
                 return
-            run = train(config)
+            done = run(config)
         except Exception as error:
             outcome.fail(error, " ".join(hydra_config.overrides.task) if is_sweep else "")
         else:
-            outcome.directory = run.path.parent if is_sweep else run.path
+            outcome.directory = done.path.parent if is_sweep else done.path
 
     return application
 
@@ -99,13 +100,18 @@ def _check_launcher(launcher) -> None:
         )
 
 
-def resolve(cfg: DictConfig, choices) -> dict:
+def resolve(cfg: DictConfig, choices, overrides=()) -> dict:
     """The configuration as plain values, with the run's name and alpha as a number.
 
+    ``overrides`` are those of the command line: a kind of run that is no training run is left with the keys it reads.
+
     Raises:
-        ValueError: a value that must be given is not, a key has been added that nothing reads, or alpha is no number.
+        ValueError: a value that must be given is not, a key is given that nothing reads, or alpha is no number.
     """
-    _check_keys(cfg)
+    kind = find_kind(cfg.get("kind"))
+    _check_keys(cfg, kind)
+    if kind is not None:
+        _check_overrides(kind, cfg.kind, overrides)
     try:
         config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -115,17 +121,19 @@ def resolve(cfg: DictConfig, choices) -> dict:
         raise ValueError(
             f"name={config['name']} is not the name of a folder: leave out slashes, and use runs_dir for paths"
         )
+    if kind is not None:
+        return kind.select(config)
     config["alpha"] = read_alpha(config["alpha"])
     return config
 
 
-def _check_keys(cfg: DictConfig) -> None:
+def _check_keys(cfg: DictConfig, kind: Kind | None) -> None:
     """hydra lets +key=value add any key: only the model and the loss take keys that the shipped files do not have."""
     shipped = OmegaConf.load(CONF / "config.yaml")
     data = OmegaConf.load(CONF / "data" / "digits.yaml")
     known = {str(key) for key in shipped} | {"model", "data"}
     known |= {f"{group}.{key}" for group in ("optimizer", "schedule", "sweep") for key in shipped[group]}
-    known |= {f"data.{key}" for key in data}
+    known |= {f"data.{key}" for key in data} | (kind.keys if kind else set())
     given = [str(key) for key in cfg] + [
         f"{group}.{key}" for group in ("optimizer", "schedule", "sweep", "data") for key in cfg[group]
     ]
@@ -133,6 +141,13 @@ def _check_keys(cfg: DictConfig) -> None:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
             raise ValueError(f"nothing reads the key {key}: remove it" + (f", or use {close[0]}" if close else ""))
+
+
+def _check_overrides(kind: Kind, name: str, overrides) -> None:
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        if key != "experiment" and not kind.reads(key):
+            raise ValueError(f"runs of kind {name} do not read the key {key}: remove it")
 
 
 def _default_name(choices) -> str:

@@ -1,7 +1,11 @@
-"""Calling a module with other values than its own."""
+"""Calling a module with other values than its own, and in ways that can be differentiated."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict | None = None):
@@ -19,3 +23,15 @@ def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dic
             if tensor is not None and names[id(tensor)] in tensors:
                 places[f"{path}.{leaf}".lstrip(".")] = tensors[names[id(tensor)]]
     return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
+
+
+@contextmanager
+def forward_differentiable() -> Iterator[None]:
+    """Attention in its plain form: the fused kernels and fast paths have no forward-mode formula."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -3,10 +3,9 @@
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .anchored import Anchored
-from .functional import call
+from .functional import call, forward_differentiable
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -39,7 +38,7 @@ class LinearizedModel(Anchored):
             copies = {name: constant.clone() for name, constant in initial.items()}
             return call(self.structure, weights | copies, args, kwargs), copies
 
-        with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no forward-mode formula
+        with forward_differentiable():
             output, tangent, updated = torch.func.jvp(function, (start,), (theta,), has_aux=True)
         with torch.no_grad():
             for name, new in updated.items():

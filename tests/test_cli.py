@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,33 +10,9 @@ import yaml
 from PIL import Image
 
 import lazytorch as lt
-from lazytorch import cli
 from lazytorch.runs import RunDirectory
 
 FAST = ["model=mlp", "model.width=16", "epochs=1", "data.train_size=40", "data.test_size=20", "probe_size=2"]
-
-
-@pytest.fixture
-def lazytorch(tmp_path, monkeypatch, capfd):
-    """lazytorch(*arguments) -> (exit code, lines of stdout, stderr), run in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    path = list(sys.path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lazytorch", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-        monkeypatch.delenv("HYDRA_FULL_ERROR")
-        out, err = capfd.readouterr()
-        return code, out.splitlines(), err
-
-    yield run
-    sys.path[:] = path
 
 
 def test_a_run(lazytorch, tmp_path):

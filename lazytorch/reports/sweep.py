@@ -114,14 +114,14 @@ class Sweep:
 
 
 def read_sweep(paths: Iterable[str | PathLike]) -> Sweep:
-    """Read every run directory at or below `paths`.
+    """Read the run directory of every training run at or below `paths`; other kinds of runs are left out.
 
     Raises:
         FileNotFoundError: one of `paths` does not exist.
-        ValueError: there is no run.
+        ValueError: there is no training run.
     """
     paths = list(paths)
-    members = _apart_by_data([_read(run) for run in find(paths)])
+    members = _apart_by_data([_read(run) for run in find(paths) if "kind" not in run.config])
     if not members:
         where = ", ".join(str(path) for path in paths)
         raise ValueError(f"no run directory at or below {where}; train one with lazytorch, or give its runs_dir")

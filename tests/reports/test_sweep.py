@@ -66,3 +66,11 @@ def test_what_the_summary_lacks_is_that_of_the_last_evaluation(train, tmp_path):
 def test_no_run_is_an_error_with_its_remedy(tmp_path):
     with pytest.raises(ValueError, match="no run directory at or below .*; train one with lazytorch"):
         read_sweep([tmp_path])
+
+
+def test_other_kinds_of_runs_are_left_out(train, sweep):
+    other = train(1.0, folder="runs/other", kind="kernel_spectrum")
+    read = read_sweep([sweep])
+    assert len(read.members) == 12
+    with pytest.raises(ValueError, match="no run directory"):
+        read_sweep([other.path])

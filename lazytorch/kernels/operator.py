@@ -1,0 +1,156 @@
+"""The Jacobian of a module and its tangent kernel as matrix-free linear operators, for Lanczos methods."""
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..anchored import Anchored
+from ..functional import call, forward_differentiable
+from .tangent import _refuse_mixing, values_at
+
+SMALL = 64  # up to this many rows an operator is formed, which is exact and quicker than Lanczos
+BASIS = {"LA": 20, "SA": 1000}  # Lanczos vectors: the lower end is crowded, and comes without restarts or hardly
+
+
+class Jacobian(LinearOperator):
+    """J (n K x P), the derivative of the outputs of ``net`` on ``x`` by its trainable parameters, never formed.
+
+    A ``scipy.sparse.linalg.LinearOperator`` on numpy vectors: row i K + k is output k of input i, the columns are the
+    parameters in the order of ``net.named_parameters()``, flattened. ``J.T`` and products of operators are operators
+    too: ``Jacobian(net, x1) @ Jacobian(net, x2).T`` is the tangent kernel, see :func:`kernel_operator`. Products are in
+    float64 whatever the type of ``net``, because Lanczos methods resolve eigenvalues down to their rounding only.
+
+    Cost: a product with J is one forward-mode pass over the inputs, with J.T one forward and one backward pass. Memory:
+    the activations of ``batch_size`` inputs and a few vectors of P numbers, on the device of ``net``.
+
+    Args:
+        net: any module whose examples do not interact; a CenteredModel means its network at ``weights()``.
+        x: (n, ...) inputs, or a tuple of such tensors, which are the arguments of ``net``.
+        weights: dict name -> tensor, values to use instead of the module's own parameters (and buffers).
+        batch_size: inputs of one pass.
+
+    Raises:
+        ValueError: a batch-mixing module in training mode, nothing trainable, or unknown names in ``weights``.
+        TypeError: the module does not return one tensor.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        x: Tensor | tuple[Tensor, ...],
+        weights: dict[str, Tensor] | None = None,
+        batch_size: int = 128,
+    ):
+        net = net.to_module() if isinstance(net, Anchored) else net
+        _refuse_mixing(net)
+        trainable = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        if not trainable:
+            raise ValueError(f"{type(net).__name__} has no trainable parameters: a Jacobian needs at least one")
+        values = values_at(net, weights)
+        self._like = values[trainable[0]].new_empty(0, dtype=torch.float64)
+        self._values = {name: self._cast(tensor) for name, tensor in values.items()}
+        self._weights = {name: self._values.pop(name) for name in trainable}
+        self._net = net
+        inputs = x if isinstance(x, tuple) else (x,)
+        self._batches = list(zip(*(self._cast(tensor).split(batch_size) for tensor in inputs), strict=True))
+        self._outputs = self._count_outputs()
+        rows = len(inputs[0]) * self._outputs
+        super().__init__(np.dtype(np.float64), (rows, sum(t.numel() for t in self._weights.values())))
+
+    def _matvec(self, v: np.ndarray) -> np.ndarray:
+        tangent = self._unflatten(self._on_device(v))
+        with forward_differentiable():
+            parts = [torch.func.jvp(self._function(b), (self._weights,), (tangent,))[1] for b in self._batches]
+        return torch.cat(parts).flatten().cpu().numpy()
+
+    def _rmatvec(self, u: np.ndarray) -> np.ndarray:
+        cotangents = self._on_device(u).reshape(-1, self._outputs).split([len(b[0]) for b in self._batches])
+        total = self._like.new_zeros(self.shape[1])
+        for batch, cotangent in zip(self._batches, cotangents, strict=True):
+            _, pullback = torch.func.vjp(self._function(batch), self._weights)
+            total += torch.cat([gradient.flatten() for gradient in pullback(cotangent)[0].values()])
+        return total.cpu().numpy()
+
+    def _function(self, batch: tuple[Tensor, ...]):
+        return lambda weights: call(self._net, self._values | weights, batch).flatten(1)
+
+    @torch.no_grad()
+    def _count_outputs(self) -> int:
+        output = call(self._net, self._values | self._weights, tuple(tensor[:1] for tensor in self._batches[0]))
+        if not isinstance(output, Tensor):
+            raise TypeError(f"{type(self._net).__name__} returns a {type(output).__name__}: wrap it to return a tensor")
+        return output.numel()
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._like) if tensor.is_floating_point() else tensor.to(self._like.device)
+
+    def _on_device(self, vector: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(vector)).to(self._like).flatten()
+
+    def _unflatten(self, vector: Tensor) -> dict[str, Tensor]:
+        parts = vector.split([tensor.numel() for tensor in self._weights.values()])
+        return {name: p.view_as(t) for (name, t), p in zip(self._weights.items(), parts, strict=True)}
+
+
+def kernel_operator(net: nn.Module, x1, x2=None, **options) -> LinearOperator:
+    """The full tangent kernel J(x1) J(x2)^T, (n1 K x n2 K), never formed; x2=None means x1.
+
+    ``options`` are those of :class:`Jacobian`. A product costs one pass with each Jacobian.
+    """
+    left = Jacobian(net, x1, **options)
+    return left @ (left if x2 is None else Jacobian(net, x2, **options)).T
+
+
+def top_eigenpairs(kernel: LinearOperator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues (count,), from the largest, and their eigenvectors (N, count), of a symmetric operator.
+
+    By implicitly restarted Lanczos (ARPACK, ``scipy.sparse.linalg.eigsh``) to rounding; operators of
+    at most 64 rows are formed. Cost: a few times ``count`` products, with a progress bar, and 2 count + 20 vectors.
+
+    Raises:
+        ValueError: ``count`` is not in [1, N].
+        RuntimeError: Lanczos does not converge, because eigenvalues lie too close to each other.
+    """
+    rows = kernel.shape[0]
+    if not 1 <= count <= rows:
+        raise ValueError(f"count={count} eigenpairs of an operator with {rows} rows: ask for 1 to {rows}")
+    values, vectors = _lanczos(kernel, count, "LA")
+    order = np.argsort(values)[::-1]
+    return values[order], vectors[:, order]
+
+
+def extreme_singular_values(jacobian: LinearOperator) -> tuple[float, float]:
+    """(s_min, s_max), the smallest and the largest of the min(n K, P) singular values of J.
+
+    Square roots of the ends of the spectrum of the smaller of J J^T and J^T J, by Lanczos as in :func:`top_eigenpairs`:
+    s_min is known to sqrt(eps) s_max only, 1.5e-8 s_max in float64. Cost: tens of products for s_max, up to min(n K, P)
+    for s_min where that is at most 1000, with as many vectors of that length; beyond, s_min is slow to come.
+
+    Raises:
+        RuntimeError: Lanczos does not converge.
+    """
+    rows, columns = jacobian.shape
+    gram = jacobian @ jacobian.T if rows <= columns else jacobian.T @ jacobian
+    ends = [_lanczos(gram, 1, which)[0][0] for which in ("SA", "LA")]
+    smallest, largest = np.sqrt(np.maximum(ends, 0)).tolist()
+    return smallest, largest
+
+
+def _lanczos(operator: LinearOperator, count: int, which: str) -> tuple[np.ndarray, np.ndarray]:
+    rows = operator.shape[0]
+    if rows <= max(SMALL, count):
+        values, vectors = np.linalg.eigh(operator @ np.eye(rows, dtype=operator.dtype))
+        chosen = slice(rows - count, rows) if which == "LA" else slice(count)
+        return values[chosen], vectors[:, chosen]
+    start = np.random.default_rng(0).standard_normal(rows).astype(operator.dtype)
+    with tqdm(desc="kernel products", unit="product", delay=2) as bar:
+        counted = LinearOperator(operator.shape, lambda v: (bar.update(), operator.matvec(v))[1], dtype=operator.dtype)
+        try:
+            return eigsh(counted, count, which=which, v0=start, ncv=min(rows, 2 * count + BASIS[which]))
+        except ArpackNoConvergence as error:
+            raise RuntimeError(
+                f"Lanczos has not converged after {bar.n} products: eigenvalues lie too close together; "
+                "form the kernel, kernel_spectrum(empirical_ntk(net, x))"
+            ) from error
