@@ -1,0 +1,111 @@
+"""Functions with kinks: piecewise linear ones, ELU, and maxima and minima of two tensors.
+
+Those of one kink are composed of ReLU; the others clamp. Their gradients are those of the piece that w lies on, which
+the differences decide.
+"""
+
+import functools
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .pair import Pair, apply, derivative, difference, primal, rule
+from .pointwise import exp, scaled
+from .relu import rectified
+
+aten = torch.ops.aten
+
+
+@rule(aten.abs)
+def absolute(epsilon, out, x):
+    """relu(x) + relu(-x)."""
+    return rectified(epsilon, x) + rectified(epsilon, scaled(x, -1))
+
+
+@rule(aten.leaky_relu)
+def leaky_relu(epsilon, out, x, negative_slope=0.01):
+    """relu(x) + slope min(x, 0)."""
+    return torch.lerp(rectified(epsilon, x), x.difference, negative_slope)
+
+
+@rule(aten.elu)
+def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
+    """scale (relu(x) + alpha (exp(input_scale min(x, 0)) - 1)); SELU and CELU are this with other constants."""
+    positive = rectified(epsilon, x)
+    negative = scaled(Pair(x.primal.clamp(max=0), x.difference - positive), input_scale)
+    return scale * (positive + alpha * apply(exp, torch.exp, epsilon, negative))
+
+
+class _Between(torch.autograd.Function):
+    """Of min(max(x, low), high): d, moved to where it starts and clamped by how far the bounds are, in units of eps.
+
+    With c = clamp(a): min(max(d + (a - c) / eps, (low - c) / eps), (high - c) / eps). The gradient is 0 on the bounds.
+    """
+
+    @staticmethod
+    def forward(ctx, epsilon, a, d, low, high):
+        if epsilon == 0:
+            gate = (a > low) & (a < high)
+            result = d * gate
+        else:
+            c = a.clamp(low, high)
+            moved = torch.add(d, a - c, alpha=1 / epsilon)
+            below, above = (low - c) / epsilon, (high - c) / epsilon
+            gate = (moved > below) & (moved < above)
+            result = moved.clamp_(below, above)
+        ctx.save_for_backward(gate)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (gate,) = ctx.saved_tensors
+        return None, None, gate.to(gradient.dtype).mul_(gradient), None, None
+
+
+@rule(aten.hardtanh)
+def hardtanh(epsilon, out, x, min_val=-1, max_val=1):
+    return _Between.apply(epsilon, *x, min_val, max_val)
+
+
+@rule(aten.relu6)
+def relu6(epsilon, out, x):
+    return hardtanh(epsilon, out, x, 0, 6)
+
+
+@rule(aten.hardsigmoid)
+def hardsigmoid(epsilon, out, x):
+    """(clamp(x, -3, 3) + 3) / 6."""
+    return hardtanh(epsilon, out, x, -3, 3) / 6
+
+
+@rule(aten.hardswish)
+def hardswish(epsilon, out, x):
+    """x hardsigmoid(x), a product."""
+    slope = Pair(aten.hardsigmoid(x.primal), hardsigmoid(epsilon, None, x))
+    return x.difference * slope.value(epsilon) + x.primal * slope.difference
+
+
+def _extremum(function, epsilon, out, *arguments):
+    """A function that commutes with shifts and positive scales, of the moves of its arguments from ``out``, over eps.
+
+    These are d + (a - out) / eps, so the differences decide ties; kinks have torch's gradient, as it differentiates.
+    """
+    if epsilon == 0:
+        return derivative(function, *arguments)
+    return function(*(None if argument is None else _moved(epsilon, argument, out) for argument in arguments))
+
+
+def _moved(epsilon, argument, out):
+    start, d = primal(argument), difference(argument)
+    move = torch.where(start == out, 0, start - out) / epsilon
+    return move if d is None else d + move
+
+
+@rule(aten.clamp)
+def clamp(epsilon, out, x, min=None, max=None):
+    return _extremum(torch.clamp, epsilon, out, x, min, max)
+
+
+for _operator in (aten.maximum, aten.minimum, aten.fmax, aten.fmin):
+    rule(_operator)(functools.partial(_extremum, _operator))
