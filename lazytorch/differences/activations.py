@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from .pair import Pair, apply, rule
-from .pointwise import exprel, log1prel, pointwise, scaled, sigmoid, tanh
+from .pointwise import exprel, log1prel, pointwise, scaled, sigmoid, sigmoid_between, tanh
 
 aten = torch.ops.aten
 
@@ -40,14 +40,14 @@ def erfc(epsilon, x):
 def softplus(epsilon, x, beta=1, threshold=20):
     """softplus(x) = log(1 + e^(beta x)) / beta (torch returns x itself above the threshold, to rounding the same).
 
-    With c = max(a, b) and m = |eps d|: -sign(d) log(s(-c) + s(c) e^-m) / eps, as log1p where the logarithm is small.
+    With c = max(a, b), m = |eps d| and s the sigmoid: -sign(d) log1p(-s(c) (1 - e^-m)) / eps. Where that logarithm is
+    large its argument, s(-c) + s(c) e^-m = (e^-c + e^-m) / (1 + e^-c), has one that does not underflow.
     """
     a, d = scaled(x, beta)
     top, move = torch.maximum(a, torch.add(a, d, alpha=epsilon)), (epsilon * d).abs()
-    weight, rest = torch.sigmoid(top), torch.sigmoid(-top)
-    slope = weight * exprel(-move)
+    slope = torch.sigmoid(top) * exprel(-move)
     near = d * slope * log1prel(-slope * move)
-    far = -d.sign() * torch.log(rest + weight * torch.exp(-move)) / epsilon
+    far = d.sign() * (F.softplus(-top) - torch.logaddexp(-top, -move)) / epsilon
     return torch.where(slope * move < 0.5, near, far) / beta
 
 
@@ -91,8 +91,6 @@ def _gelu_tanh(epsilon, x):
     """(1 + tanh(u)) / 2 = s(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)."""
     a, d = x
     b, factor = x.value(epsilon), 2 * math.sqrt(2 / math.pi)
-    inner = Pair(
-        factor * a * (1 + 0.044715 * a * a), factor * d * (1 + 0.044715 * (a * a + a * b + b * b))
-    )
-    at_w = factor * b * (1 + 0.044715 * b * b)
-    return d * torch.sigmoid(at_w) + a * sigmoid(epsilon, inner)
+    start, end = (factor * t * (1 + 0.044715 * t * t) for t in (a, b))
+    inner = factor * d * (1 + 0.044715 * (a * a + a * b + b * b))
+    return d * torch.sigmoid(end) + a * sigmoid_between(epsilon, start, end, inner)

@@ -70,8 +70,8 @@ def _logarithm(epsilon, x, u, v):
 
 @pointwise(aten.asinh)
 def asinh(epsilon, x):
-    """asinh x = log(x + sqrt(x^2 + 1)), of |a|, as the function is odd."""
-    one, side = torch.ones_like(x.primal), torch.where(x.primal < 0, -1, 1)
+    """asinh x = log(x + sqrt(x^2 + 1)), which is odd: of |a| and |b|."""
+    one, side = torch.ones_like(x.primal), torch.where(x.primal + x.value(epsilon) < 0, -1, 1)
     u, v = torch.hypot(one, x.primal), torch.hypot(one, x.value(epsilon))
     near = side * _logarithm(epsilon, Pair(side * x.primal, side * x.difference), u, v)
     return _unless_across(torch.asinh, epsilon, x, near)

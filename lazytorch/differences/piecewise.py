@@ -10,7 +10,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from .pair import Pair, apply, derivative, difference, primal, rule
-from .pointwise import exp, scaled
+from .pointwise import exp, pointwise, scaled
 from .relu import rectified
 
 aten = torch.ops.aten
@@ -79,11 +79,10 @@ def hardsigmoid(epsilon, out, x):
     return hardtanh(epsilon, out, x, -3, 3) / 6
 
 
-@rule(aten.hardswish)
-def hardswish(epsilon, out, x):
+@pointwise(aten.hardswish)
+def hardswish(epsilon, x):
     """x hardsigmoid(x), a product."""
-    slope = Pair(aten.hardsigmoid(x.primal), hardsigmoid(epsilon, None, x))
-    return x.difference * slope.value(epsilon) + x.primal * slope.difference
+    return x.difference * aten.hardsigmoid(x.value(epsilon)) + x.primal * hardsigmoid(epsilon, None, x)
 
 
 def _extremum(function, epsilon, out, *arguments):

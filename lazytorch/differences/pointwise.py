@@ -56,7 +56,8 @@ def exp(epsilon, x):
     """e^a expm1(eps d) / eps; where eps d > 1 from the other end, e^b (1 - e^(-eps d)) / eps, which does not overflow."""
     a, d = x
     z = epsilon * d
-    return d * torch.exp(torch.where(z > 1, x.value(epsilon), a)) * exprel(torch.where(z > 1, -z, z))
+    growth = d * exprel(torch.where(z > 1, -z, z))
+    return growth * torch.exp(torch.where(z > 1, x.value(epsilon), a))
 
 
 @pointwise(aten.exp2)
@@ -150,8 +151,12 @@ def cosh(epsilon, x):
 @pointwise(aten.sigmoid)
 def sigmoid(epsilon, x):
     """d >= 0: -expm1(-eps d)/eps s(b) s(-a);  d < 0: expm1(eps d)/eps s(a) s(-b)."""
-    a, b = x.primal, x.value(epsilon)
-    growth = x.difference * exprel(-(epsilon * x.difference).abs())
+    return sigmoid_between(epsilon, x.primal, x.value(epsilon), x.difference)
+
+
+def sigmoid_between(epsilon, a, b, d):
+    """The sigmoid's difference, of a move from a to b = a + eps d."""
+    growth = d * exprel(-(epsilon * d).abs())
     return growth * torch.sigmoid(torch.maximum(a, b)) * torch.sigmoid(-torch.minimum(a, b))
 
 
