@@ -4,20 +4,22 @@ import functools
 
 import torch
 
-from .pair import Pair, difference, primal, rule, value
+from .pair import Pair, difference, rule, value
 
 aten = torch.ops.aten
 
 
 def _compare(operator, epsilon, out, left, right):
     """Compare (a - c) + eps (d - d_c) with 0, so that where a and c nearly agree the differences decide."""
-    a, c, d, d_c = _start(epsilon, left), _start(epsilon, right), difference(left), difference(right)
+    a, c = _start(epsilon, left), _start(epsilon, right)
     gap = torch.where(a == c, 0, a - c)  # of equal infinities too
-    if d is not None:
-        gap = torch.add(gap, d, alpha=epsilon)
-    if d_c is not None:
-        gap = torch.sub(gap, d_c, alpha=epsilon)
-    return operator(gap, 0)
+    return operator(torch.add(gap, _minus(difference(left), difference(right)), alpha=epsilon), 0)
+
+
+def _minus(d, d_c):
+    if d_c is None:
+        return d
+    return -d_c if d is None else d - d_c
 
 
 def _start(epsilon, argument):

@@ -81,9 +81,7 @@ def asinh(epsilon, x):
 def acosh(epsilon, x):
     """acosh x = log(x + sqrt(x^2 - 1))."""
     above, b = Pair(x.primal - 1, x.difference), x.value(epsilon)
-    return _logarithm(
-        epsilon, x, torch.sqrt(above.primal * (x.primal + 1)), torch.sqrt(above.value(epsilon) * (b + 1))
-    )
+    return _logarithm(epsilon, x, torch.sqrt(above.primal * (x.primal + 1)), torch.sqrt(above.value(epsilon) * (b + 1)))
 
 
 @pointwise(aten.atanh)

@@ -68,6 +68,11 @@ def hardtanh(epsilon, out, x, min_val=-1, max_val=1):
     return _Between.apply(epsilon, *x, min_val, max_val)
 
 
+@rule(aten.clamp.default)
+def clamp(epsilon, out, x, min=None, max=None):
+    return hardtanh(epsilon, out, x, -torch.inf if min is None else min, torch.inf if max is None else max)
+
+
 @rule(aten.relu6)
 def relu6(epsilon, out, x):
     return hardtanh(epsilon, out, x, 0, 6)
@@ -101,8 +106,8 @@ def _moved(epsilon, argument, out):
     return move if d is None else d + move
 
 
-@rule(aten.clamp)
-def clamp(epsilon, out, x, min=None, max=None):
+@rule(aten.clamp.Tensor)
+def clamp_by_tensors(epsilon, out, x, min=None, max=None):
     return _extremum(torch.clamp, epsilon, out, x, min, max)
 
 

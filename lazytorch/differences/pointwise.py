@@ -53,7 +53,7 @@ def scaled(x: Pair, factor: float) -> Pair:
 
 @pointwise(aten.exp, aten.expm1)
 def exp(epsilon, x):
-    """e^a expm1(eps d) / eps; where eps d > 1 from the other end, e^b (1 - e^(-eps d)) / eps, which does not overflow."""
+    """e^a expm1(eps d) / eps; where eps d > 1, so as not to overflow, -e^b expm1(-eps d) / eps."""
     a, d = x
     z = epsilon * d
     growth = d * exprel(torch.where(z > 1, -z, z))

@@ -45,9 +45,7 @@ def power_of_tensors(epsilon, out, base, exponent):
 @rule(aten.pow.Scalar)
 def power_of_constant(epsilon, out, base, exponent):
     function = functools.partial(torch.pow, base)
-    return apply(
-        lambda epsilon, y: _by_logarithm(epsilon, y.primal.new_tensor(base), y), function, epsilon, exponent
-    )
+    return apply(lambda epsilon, y: _by_logarithm(epsilon, y.primal.new_tensor(base), y), function, epsilon, exponent)
 
 
 def _by_logarithm(epsilon, base, exponent):

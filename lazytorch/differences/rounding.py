@@ -15,19 +15,32 @@ def sign(epsilon, out, x):
     return jump(epsilon, out, x.value(epsilon).sign())
 
 
-def _round(operator, epsilon, out, x):
-    """phi(b) - out = phi((a - n) + eps d) - (out - n), n the even integer next to a: a - n is exact."""
-    n = 2 * torch.round(x.primal / 2)
+def _integer_part(operator, epsilon, out, x):
+    """phi(b) = n + phi((a - n) + eps d) with n the integer next to a, so that a - n is exact."""
+    n = x.primal.round()
     rest = Pair(x.primal - n, x.difference).value(epsilon)
-    if operator is aten.trunc:
-        at_w = torch.where(x.value(epsilon) < 0, rest.ceil(), rest.floor())
-    else:
-        at_w = operator(rest)
-    return jump(epsilon, out - n, at_w)
+    return jump(epsilon, out - n, operator(rest))
 
 
-for _operator in (aten.ceil, aten.floor, aten.round.default, aten.trunc):
-    rule(_operator)(functools.partial(_round, _operator))
+for _operator in (aten.ceil, aten.floor):
+    rule(_operator)(functools.partial(_integer_part, _operator))
+
+
+@rule(aten.trunc)
+def truncate(epsilon, out, x):
+    """The floor where b is positive, the ceiling where it is negative."""
+    n = x.primal.round()
+    rest = Pair(x.primal - n, x.difference).value(epsilon)
+    return jump(epsilon, out - n, torch.where(x.value(epsilon) < 0, rest.ceil(), rest.floor()))
+
+
+@rule(aten.round.default)
+def round_half_to_even(epsilon, out, x):
+    """n + ceil((a - n - 1/2) + eps d) with n = floor(a), which rounds half down, and one more where that is odd."""
+    n = x.primal.floor()
+    rest = Pair(x.primal - n - 0.5, x.difference).value(epsilon)
+    down = rest.ceil()
+    return jump(epsilon, out - n, down + ((rest == down) & ((n + down) % 2 != 0)))
 
 
 @rule(aten.remainder)

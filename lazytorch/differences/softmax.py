@@ -5,23 +5,22 @@ import functools
 import torch
 
 from .pair import Pair, apply, rule
-from .pointwise import exp, log1prel
+from .pointwise import exp
 
 aten = torch.ops.aten
 
 
-def _centered(epsilon, x, dim):
-    """The mean m = sum_j s_j d_j, d - m, and the difference of logsumexp for d - m, with s = softmax(a).
+def _centered(epsilon, x, dim, logarithm):
+    """The mean m = sum_j s_j d_j, d - m, and the difference of logsumexp for d - m, with log s = log_softmax(a) given.
 
     By convexity sum_j s_j exp(eps (d_j - m)) = 1 + T has T >= 0. So log1p(T) / eps, T = sum_j s_j expm1(eps (d_j - m)),
     never cancels; above T = 1, where expm1 may overflow, logsumexp(log s + eps (d - m)) / eps does not either.
     """
-    logarithm = torch.log_softmax(x.primal, dim)
     s = logarithm.exp()
     mean = (s * x.difference).sum(dim, keepdim=True)
     d = x.difference - mean
     if epsilon == 0:
-        return mean, d, torch.zeros_like(mean)
+        return mean, d, (s * d).sum(dim, keepdim=True)  # what the mean was rounded by
     z = epsilon * d
     growth = torch.where(z <= 1, s * torch.expm1(z), torch.exp(logarithm + z) - s).sum(dim, keepdim=True)
     far = torch.logsumexp(logarithm + z, dim, keepdim=True)
@@ -30,14 +29,16 @@ def _centered(epsilon, x, dim):
 
 def logsumexp_difference(epsilon, x, dim, keepdim=False):
     """m + log(1 + T) / eps."""
-    mean, _, rest = _centered(epsilon, x, dim)
+    shifted = x.primal - x.primal.amax(dim, keepdim=True)
+    logarithm = shifted - torch.logsumexp(shifted, dim, keepdim=True)  # over several dimensions, perhaps
+    mean, _, rest = _centered(epsilon, x, dim, logarithm)
     result = mean + rest
     return result if keepdim else result.squeeze(dim)
 
 
 def log_softmax_difference(epsilon, x, dim):
     """d - m - log(1 + T) / eps."""
-    _, d, rest = _centered(epsilon, x, dim)
+    _, d, rest = _centered(epsilon, x, dim, torch.log_softmax(x.primal, dim))
     return d - rest
 
 
