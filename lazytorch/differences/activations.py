@@ -38,23 +38,35 @@ def erfc(epsilon, x):
 
 @pointwise(aten.softplus)
 def softplus(epsilon, x, beta=1, threshold=20):
-    """softplus(x) = log(1 + e^(beta x)) / beta (torch returns x itself above the threshold, to rounding the same).
+    """softplus(x) = log(1 + e^(beta x)) / beta, and x where beta x is above the threshold.
 
-    With c = max(a, b), m = |eps d| and s the sigmoid: -sign(d) log1p(-s(c) (1 - e^-m)) / eps. Where that logarithm is
-    large its argument, s(-c) + s(c) e^-m = (e^-c + e^-m) / (1 + e^-c), has one that does not underflow.
+    That is a jump of softplus(-x), which at the default threshold is below float32 rounding, and left out.
     """
-    a, d = scaled(x, beta)
-    top, move = torch.maximum(a, torch.add(a, d, alpha=epsilon)), (epsilon * d).abs()
+    smooth = _softplus(epsilon, scaled(x, beta)) / beta
+    if threshold >= 20:
+        return smooth
+    before, after = ((F.softplus(-t, beta) * (beta * t > threshold)) for t in (x.primal, x.value(epsilon)))
+    if epsilon == 0:
+        return torch.where(before > 0, x.difference, smooth)
+    return torch.where((before > 0) & (after > 0), x.difference, smooth + (before - after) / epsilon)
+
+
+def _softplus(epsilon, x):
+    """With c = max(a, b), m = |eps d| and s the sigmoid: -sign(d) log1p(-s(c) (1 - e^-m)) / eps.
+
+    Where that logarithm is large its argument, (e^-c + e^-m) / (1 + e^-c), has one that does not underflow.
+    """
+    d, top, move = x.difference, torch.maximum(x.primal, x.value(epsilon)), (epsilon * x.difference).abs()
     slope = torch.sigmoid(top) * exprel(-move)
     near = d * slope * log1prel(-slope * move)
     far = d.sign() * (F.softplus(-top) - torch.logaddexp(-top, -move)) / epsilon
-    return torch.where(slope * move < 0.5, near, far) / beta
+    return torch.where(slope * move < 0.5, near, far)
 
 
 @pointwise(aten.log_sigmoid)
 def log_sigmoid(epsilon, x):
     """log s(x) = -softplus(-x)."""
-    return -softplus(epsilon, scaled(x, -1))
+    return -_softplus(epsilon, scaled(x, -1))
 
 
 @rule(aten.log_sigmoid_forward)
@@ -71,7 +83,7 @@ def silu(epsilon, x):
 @pointwise(aten.mish)
 def mish(epsilon, x):
     """x tanh(softplus(x)), a product."""
-    inner = Pair(F.softplus(x.primal), softplus(epsilon, x))
+    inner = Pair(F.softplus(x.primal), _softplus(epsilon, x))
     return x.difference * torch.tanh(F.softplus(x.value(epsilon))) + x.primal * tanh(epsilon, inner)
 
 

@@ -67,6 +67,7 @@ FUNCTIONS = {
     "log sigmoid": (aten.log_sigmoid.default, (), lambda x: -_softplus(-x), EVERYWHERE),
     "softplus": (aten.softplus.default, (), _softplus, EVERYWHERE),
     "softplus, beta 2": (aten.softplus.default, (2.0,), lambda x: _softplus(x, 2), EVERYWHERE),
+    "softplus below 5": (aten.softplus.default, (2.0, 5.0), lambda x: x if x > 2.5 else _softplus(x, 2), EVERYWHERE),
     "silu": (aten.silu.default, (), lambda x: x * _sigmoid(x), EVERYWHERE),
     "mish": (aten.mish.default, (), lambda x: x * mpmath.tanh(_softplus(x)), EVERYWHERE),
     "gelu": (aten.gelu.default, (), _gelu, EVERYWHERE),
