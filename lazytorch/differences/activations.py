@@ -2,33 +2,37 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .pair import Pair, apply, rule
-from .pointwise import exprel, log1prel, pointwise, scaled, sigmoid, sigmoid_between, tanh
+from .pointwise import pointwise, scaled, scaled_by, sigmoid, sigmoid_between, tanh
 
 aten = torch.ops.aten
 
-# Abscissae and weights of 5-point Gauss-Legendre quadrature on [0, 1].
-NODES = (0.04691007703066800, 0.23076534494715845, 0.5, 0.76923465505284155, 0.95308992296933200)
-WEIGHTS = (0.11846344252809454, 0.23931433524968323, 0.28444444444444444, 0.23931433524968323, 0.11846344252809454)
+#: Abscissae and weights of Gauss-Legendre quadrature on [0, 1] that float64 needs, and other types.
+FINE, COARSE = (
+    [((1 + t) / 2, w / 2) for t, w in np.stack(np.polynomial.legendre.leggauss(points)).T.tolist()] for points in (5, 3)
+)
 
 
 @pointwise(aten.erf)
 def erf(epsilon, x):
     """d (2 / sqrt(pi)) e^(-a^2) times the mean of e^(a^2 - t^2) over [a, b], by quadrature where it varies little.
 
-    That is where |eps d| max(1, |a|, |b|) <= 1/4 (its error is then below float64 rounding); elsewhere the plain
-    subtraction, of erfc on a's side of 0, whose tail keeps its relative accuracy.
+    That is where |eps d| max(1, |a|, |b|) <= 1/4 (its error is then below rounding); elsewhere the plain subtraction, of
+    erfc on a's side of 0, whose tail keeps its relative accuracy.
     """
     a, d = x
     b, z = x.value(epsilon), epsilon * d
-    mean = sum(w * torch.exp(-s * z * (2 * a + s * z)) for s, w in zip(NODES, WEIGHTS, strict=True))
-    near = d * (2 / math.sqrt(math.pi)) * torch.exp(-a * a) * mean
-    side = torch.where(a < 0, -1, 1)
-    far = side * (torch.erfc(side * a) - torch.erfc(side * b)) / epsilon
-    return torch.where(z.abs() * torch.maximum(a.abs(), b.abs()).clamp_min(1) <= 0.25, near, far)
+    mean, twice = torch.zeros_like(a), 2 * a
+    for s, w in FINE if a.dtype == torch.float64 else COARSE:
+        mean.add_(torch.add(twice, z, alpha=s).mul_(z).mul_(-s).exp_(), alpha=w)
+    near = torch.exp(-a * a).mul_(2 / math.sqrt(math.pi)).mul_(mean).mul_(d)
+    side = torch.ones_like(a).copysign_(a)
+    far = torch.erfc(side * a).sub_(torch.erfc(side * b)).mul_(side) / epsilon
+    return torch.where(z.abs_().mul_(torch.maximum(a.abs(), b.abs()).clamp_(min=1)) <= 0.25, near, far)
 
 
 @pointwise(aten.erfc)
@@ -56,11 +60,13 @@ def _softplus(epsilon, x):
 
     Where that logarithm is large its argument, (e^-c + e^-m) / (1 + e^-c), has one that does not underflow.
     """
-    d, top, move = x.difference, torch.maximum(x.primal, x.value(epsilon)), (epsilon * x.difference).abs()
-    slope = torch.sigmoid(top) * exprel(-move)
-    near = d * slope * log1prel(-slope * move)
-    far = d.sign() * (F.softplus(-top) - torch.logaddexp(-top, -move)) / epsilon
-    return torch.where(slope * move < 0.5, near, far)
+    size, top = x.difference.abs(), torch.maximum(x.primal, x.value(epsilon))
+    slope = torch.sigmoid(top) * scaled_by(-epsilon, torch.expm1, size)
+    result = scaled_by(-epsilon, torch.log1p, slope)
+    if epsilon > 0:
+        far = (F.softplus(-top) - torch.logaddexp(-top, -epsilon * size)) / epsilon
+        result = torch.where(epsilon * slope < 0.5, result, far)
+    return result.copysign(x.difference)
 
 
 @pointwise(aten.log_sigmoid)

@@ -30,20 +30,29 @@ def pointwise(*operators):
 
 
 def _pointwise(operator, formula, epsilon, out, x, *args, **kwargs):
-    return apply(
-        lambda epsilon, x: formula(epsilon, x, *args, **kwargs), lambda x: operator(x, *args, **kwargs), epsilon, x
-    )
+    in_pieces = functools.partial(_in_pieces, functools.partial(formula, **kwargs), args)
+    return apply(in_pieces, lambda x: operator(x, *args, **kwargs), epsilon, x)
 
 
-def per_unit(function, z: Tensor) -> Tensor:
-    """function(z) / z of a function that is z near 0, so 1 at z = 0."""
-    return torch.where(z == 0, 1, function(z) / z)
+#: Elements of a tensor that a processor's cache holds together with the temporaries of a formula.
+PIECE = 2**16
 
 
-exprel = functools.partial(per_unit, torch.expm1)
-log1prel = functools.partial(per_unit, torch.log1p)
-sinc = functools.partial(per_unit, torch.sin)
-sinhc = functools.partial(per_unit, torch.sinh)
+def _in_pieces(formula, args, epsilon, x):
+    """The formula on slices along the first dimension, as its temporaries would not fit the cache otherwise."""
+    a, d = x
+    if a.device.type != "cpu" or a.numel() <= PIECE:
+        return formula(epsilon, x, *args)
+    result = torch.empty_like(a)
+    rows = max(1, PIECE * len(a) // a.numel())
+    for part, *pair in zip(*(t.split(rows) for t in (result, a, d)), strict=True):
+        part.copy_(formula(epsilon, Pair(*pair), *args))
+    return result
+
+
+def scaled_by(epsilon: float, function, d: Tensor) -> Tensor:
+    """function(eps d) / eps of a function that is x + O(x^2) near 0, so d at eps = 0."""
+    return d if epsilon == 0 else function(epsilon * d).div_(epsilon)
 
 
 def scaled(x: Pair, factor: float) -> Pair:
@@ -53,11 +62,13 @@ def scaled(x: Pair, factor: float) -> Pair:
 
 @pointwise(aten.exp, aten.expm1)
 def exp(epsilon, x):
-    """e^a expm1(eps d) / eps; where eps d > 1, so as not to overflow, -e^b expm1(-eps d) / eps."""
+    """e^a expm1(eps d) / eps, or from e^(a + t) where eps d = 1 + t is above 1, so that nothing overflows."""
     a, d = x
+    if epsilon == 0:
+        return d * a.exp()
     z = epsilon * d
-    growth = d * exprel(torch.where(z > 1, -z, z))
-    return growth * torch.exp(torch.where(z > 1, x.value(epsilon), a))
+    t = (z - 1).clamp_(min=0)
+    return torch.expm1(z.clamp_(max=1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
 
 @pointwise(aten.exp2)
@@ -69,10 +80,13 @@ def exp2(epsilon, x):
 @pointwise(aten.log)
 def log(epsilon, x):
     """log1p(eps d / a) / eps; where b < a / 2, log(b / a) / eps."""
-    a, d = x
-    ratio = d / a
-    z = epsilon * ratio
-    return torch.where(z > -0.5, ratio * log1prel(z), torch.log(x.value(epsilon) / a) / epsilon)
+    ratio = x.difference / x.primal
+    near = scaled_by(epsilon, torch.log1p, ratio)
+    return (
+        near
+        if epsilon == 0
+        else torch.where(epsilon * ratio > -0.5, near, torch.log(x.value(epsilon) / x.primal) / epsilon)
+    )
 
 
 @pointwise(aten.log2)
@@ -112,40 +126,38 @@ def rsqrt(epsilon, x):
 
 @pointwise(aten.sin)
 def sin(epsilon, x):
-    """d sinc(h) cos(a + h), h = eps d / 2, with the cosine of the sum expanded: a + h would round."""
+    """2 sin(h) cos(a + h) / eps, h = eps d / 2, with the cosine of the sum expanded: a + h would round."""
     a, d = x
-    h = epsilon * d / 2
-    return d * sinc(h) * (a.cos() * h.cos() - a.sin() * h.sin())
+    h = epsilon / 2 * d
+    return scaled_by(epsilon / 2, torch.sin, d) * (a.cos() * h.cos() - a.sin() * h.sin())
 
 
 @pointwise(aten.cos)
 def cos(epsilon, x):
-    """-d sinc(h) sin(a + h), h = eps d / 2."""
+    """-2 sin(h) sin(a + h) / eps, h = eps d / 2."""
     a, d = x
-    h = epsilon * d / 2
-    return -d * sinc(h) * (a.sin() * h.cos() + a.cos() * h.sin())
+    h = epsilon / 2 * d
+    return -scaled_by(epsilon / 2, torch.sin, d) * (a.sin() * h.cos() + a.cos() * h.sin())
 
 
 @pointwise(aten.tan)
 def tan(epsilon, x):
-    """d sinc(eps d) / (cos(a) cos(b))."""
+    """sin(eps d) / (eps cos(a) cos(b))."""
     a, d = x
     z = epsilon * d
-    return d * sinc(z) / (a.cos() * (a.cos() * z.cos() - a.sin() * z.sin()))
+    return scaled_by(epsilon, torch.sin, d) / (a.cos() * (a.cos() * z.cos() - a.sin() * z.sin()))
 
 
 @pointwise(aten.sinh)
 def sinh(epsilon, x):
-    """d sinhc(h) cosh(a + h), h = eps d / 2."""
-    h = epsilon * x.difference / 2
-    return x.difference * sinhc(h) * torch.cosh(x.primal + h)
+    """2 sinh(h) cosh(a + h) / eps, h = eps d / 2."""
+    return scaled_by(epsilon / 2, torch.sinh, x.difference) * torch.cosh(x.value(epsilon / 2))
 
 
 @pointwise(aten.cosh)
 def cosh(epsilon, x):
-    """d sinhc(h) sinh(a + h), h = eps d / 2."""
-    h = epsilon * x.difference / 2
-    return x.difference * sinhc(h) * torch.sinh(x.primal + h)
+    """2 sinh(h) sinh(a + h) / eps, h = eps d / 2."""
+    return scaled_by(epsilon / 2, torch.sinh, x.difference) * torch.sinh(x.value(epsilon / 2))
 
 
 @pointwise(aten.sigmoid)
@@ -156,8 +168,8 @@ def sigmoid(epsilon, x):
 
 def sigmoid_between(epsilon, a, b, d):
     """The sigmoid's difference, of a move from a to b = a + eps d."""
-    growth = d * exprel(-(epsilon * d).abs())
-    return growth * torch.sigmoid(torch.maximum(a, b)) * torch.sigmoid(-torch.minimum(a, b))
+    growth = scaled_by(-epsilon, torch.expm1, d.abs()).copysign_(d)
+    return growth.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
 
 
 @pointwise(aten.tanh)

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from .pair import Pair, apply, derivative, primal, rule, value
-from .pointwise import exprel, log, pointwise, reciprocal, rsqrt, sqrt
+from .pointwise import log, pointwise, reciprocal, rsqrt, scaled_by, sqrt
 
 aten = torch.ops.aten
 
@@ -64,4 +64,4 @@ def _by_logarithm(epsilon, base, exponent):
         growth = growth + exponent.difference * a_w.abs().log()
     start = torch.pow(a, y)
     near = ((epsilon * growth).abs() <= 1) & (a * a_w > 0)
-    return torch.where(near, start * growth * exprel(epsilon * growth), (torch.pow(a_w, y_w) - start) / epsilon)
+    return torch.where(near, start * scaled_by(epsilon, torch.expm1, growth), (torch.pow(a_w, y_w) - start) / epsilon)

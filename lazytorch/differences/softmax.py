@@ -5,26 +5,26 @@ import functools
 import torch
 
 from .pair import Pair, apply, rule
-from .pointwise import exp
+from .pointwise import exp, scaled_by
 
 aten = torch.ops.aten
 
 
 def _centered(epsilon, x, dim, logarithm):
-    """The mean m = sum_j s_j d_j, d - m, and the difference of logsumexp for d - m, with log s = log_softmax(a) given.
+    """The mean m = sum_j s_j d_j, d - m, and the difference of logsumexp for d - m, where log s = log_softmax(a).
 
-    By convexity sum_j s_j exp(eps (d_j - m)) = 1 + T has T >= 0. So log1p(T) / eps, T = sum_j s_j expm1(eps (d_j - m)),
-    never cancels; above T = 1, where expm1 may overflow, logsumexp(log s + eps (d - m)) / eps does not either.
+    By convexity sum_j s_j exp(eps (d_j - m)) = 1 + eps T has T >= 0, so log1p(eps T) / eps, T the sum of the
+    exponentials' differences, never cancels; above eps T = 1 it may overflow, and logsumexp(log s + eps (d - m)) / eps
+    does not.
     """
-    s = logarithm.exp()
-    mean = (s * x.difference).sum(dim, keepdim=True)
-    d = x.difference - mean
-    if epsilon == 0:
-        return mean, d, (s * d).sum(dim, keepdim=True)  # what the mean was rounded by
-    z = epsilon * d
-    growth = torch.where(z <= 1, s * torch.expm1(z), torch.exp(logarithm + z) - s).sum(dim, keepdim=True)
-    far = torch.logsumexp(logarithm + z, dim, keepdim=True)
-    return mean, d, torch.where(growth <= 1, growth.log1p(), far) / epsilon
+    mean = (logarithm.exp() * x.difference).sum(dim, keepdim=True)
+    centered = Pair(logarithm, x.difference - mean)
+    growth = exp(epsilon, centered).sum(dim, keepdim=True)
+    rest = scaled_by(epsilon, torch.log1p, growth)
+    if epsilon > 0:
+        far = torch.logsumexp(centered.value(epsilon), dim, keepdim=True) / epsilon
+        rest = torch.where(epsilon * growth <= 1, rest, far)
+    return mean, centered.difference, rest
 
 
 def logsumexp_difference(epsilon, x, dim, keepdim=False):
