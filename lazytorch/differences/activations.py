@@ -21,8 +21,8 @@ FINE, COARSE = (
 def erf(epsilon, x):
     """d (2 / sqrt(pi)) e^(-a^2) times the mean of e^(a^2 - t^2) over [a, b], by quadrature where it varies little.
 
-    That is where |eps d| max(1, |a|, |b|) <= 1/4 (its error is then below rounding); elsewhere the plain subtraction, of
-    erfc on a's side of 0, whose tail keeps its relative accuracy.
+    That is where |eps d| max(1, |a|, |b|) <= 1/4 (its error is then below rounding); elsewhere the plain subtraction
+    of erfc, on a's side of 0, whose tail keeps its relative accuracy.
     """
     a, d = x
     b, z = x.value(epsilon), epsilon * d

@@ -37,9 +37,9 @@ def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
 
 
 class _Between(torch.autograd.Function):
-    """Of min(max(x, low), high): d, moved to where it starts and clamped by how far the bounds are, in units of eps.
+    """Of c(x) = min(max(x, low), high): eps d, moved to where it starts and clamped by how far the bounds are, over eps.
 
-    With c = clamp(a): min(max(d + (a - c) / eps, (low - c) / eps), (high - c) / eps). The gradient is 0 on the bounds.
+    That is min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps. The gradient is 0 on the bounds.
     """
 
     @staticmethod
@@ -49,10 +49,10 @@ class _Between(torch.autograd.Function):
             result = d * gate
         else:
             c = a.clamp(low, high)
-            moved = torch.add(d, a - c, alpha=1 / epsilon)
-            below, above = (low - c) / epsilon, (high - c) / epsilon
-            gate = (moved > below) & (moved < above)
-            result = moved.clamp_(below, above)
+            result = torch.sub(a, c).add_(d, alpha=epsilon)
+            below, above = low - c, c.neg_().add_(high)
+            gate = (result > below).logical_and_(result < above)
+            result.clamp_(below, above).div_(epsilon)
         ctx.save_for_backward(gate)
         return result
 
