@@ -124,6 +124,13 @@ def derivative(function, *args, **kwargs):
     return pytree.tree_map(lambda out, tangent: tangent if is_continuous(out) else None, outputs, tangents)
 
 
+def in_range(function, epsilon: float, *tensors: Tensor) -> Tensor:
+    """function(epsilon, *tensors), in float32 where they are float16, whose range epsilon d leaves."""
+    if tensors[0].dtype != torch.float16:
+        return function(epsilon, *tensors)
+    return function(epsilon, *(t.float() for t in tensors)).half()
+
+
 def continuous(argument, epsilon: float, dtype: torch.dtype):
     """A condition or index that enters arithmetic, as a Pair of floating tensors; anything else as it is."""
     if not isinstance(argument, Discrete):

@@ -9,8 +9,8 @@ import functools
 import torch
 from torch.autograd.function import once_differentiable
 
-from .pair import Pair, apply, derivative, difference, primal, rule
-from .pointwise import exp, pointwise, scaled
+from .pair import Pair, derivative, difference, find_rule, in_range, primal, rule
+from .pointwise import pointwise, scaled
 from .relu import rectified
 
 aten = torch.ops.aten
@@ -33,13 +33,13 @@ def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
     """scale (relu(x) + alpha (exp(input_scale min(x, 0)) - 1)); SELU and CELU are this with other constants."""
     positive = rectified(epsilon, x)
     negative = scaled(Pair(x.primal.clamp(max=0), x.difference - positive), input_scale)
-    return scale * (positive + alpha * apply(exp, torch.exp, epsilon, negative))
+    return scale * (positive + alpha * find_rule(aten.exp)(epsilon, None, negative))
 
 
 class _Between(torch.autograd.Function):
-    """Of c(x) = min(max(x, low), high): eps d, moved to where it starts and clamped by how far the bounds are, over eps.
+    """Of c(x) = min(max(x, low), high): min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps.
 
-    That is min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps. The gradient is 0 on the bounds.
+    At eps = 0, d where low < a < high. The gradient is 0 on the bounds.
     """
 
     @staticmethod
@@ -65,7 +65,7 @@ class _Between(torch.autograd.Function):
 
 @rule(aten.hardtanh)
 def hardtanh(epsilon, out, x, min_val=-1, max_val=1):
-    return _Between.apply(epsilon, *x, min_val, max_val)
+    return in_range(lambda epsilon, a, d: _Between.apply(epsilon, a, d, min_val, max_val), epsilon, *x)
 
 
 @rule(aten.clamp.default)

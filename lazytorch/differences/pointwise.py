@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .pair import Pair, apply, rule
+from .pair import Pair, apply, in_range, rule
 
 aten = torch.ops.aten
 
@@ -30,23 +30,26 @@ def pointwise(*operators):
 
 
 def _pointwise(operator, formula, epsilon, out, x, *args, **kwargs):
-    in_pieces = functools.partial(_in_pieces, functools.partial(formula, **kwargs), args)
-    return apply(in_pieces, lambda x: operator(x, *args, **kwargs), epsilon, x)
+    def of_parts(epsilon, a, d):
+        return formula(epsilon, Pair(a, d), *args, **kwargs)
+
+    return apply(
+        lambda epsilon, x: _in_pieces(of_parts, epsilon, *x), lambda x: operator(x, *args, **kwargs), epsilon, x
+    )
 
 
 #: Elements of a tensor that a processor's cache holds together with the temporaries of a formula.
 PIECE = 2**16
 
 
-def _in_pieces(formula, args, epsilon, x):
+def _in_pieces(formula, epsilon, a, d):
     """The formula on slices along the first dimension, as its temporaries would not fit the cache otherwise."""
-    a, d = x
     if a.device.type != "cpu" or a.numel() <= PIECE:
-        return formula(epsilon, x, *args)
+        return in_range(formula, epsilon, a, d)
     result = torch.empty_like(a)
     rows = max(1, PIECE * len(a) // a.numel())
     for part, *pair in zip(*(t.split(rows) for t in (result, a, d)), strict=True):
-        part.copy_(formula(epsilon, Pair(*pair), *args))
+        part.copy_(in_range(formula, epsilon, *pair))
     return result
 
 

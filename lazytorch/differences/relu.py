@@ -3,7 +3,7 @@
 import torch
 from torch.autograd.function import once_differentiable
 
-from .pair import rule
+from .pair import in_range, rule
 
 aten = torch.ops.aten
 
@@ -35,7 +35,7 @@ class _ReLU(torch.autograd.Function):
 
 @rule(aten.relu)
 def relu(epsilon, out, x):
-    return _ReLU.apply(epsilon, x.primal, out, x.difference)
+    return in_range(_ReLU.apply, epsilon, x.primal, out, x.difference)
 
 
 def rectified(epsilon, x):

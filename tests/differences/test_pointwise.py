@@ -172,3 +172,23 @@ def test_square_root_stays_at_zero(epsilon):
     zero = torch.zeros(1)
     assert difference("sqrt", epsilon, zero, zero).item() == 0
     assert difference("power 1/2", epsilon, zero, zero).item() == 0
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16), ids=str)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_short_types_hold_differences_at_large_alpha(name, dtype):
+    """Also where eps d is below the range of the type, as it is in float16."""
+    a = torch.tensor([0.21, 0.43, 0.62, 0.85], dtype=dtype) + (FUNCTIONS[name][3] == ABOVE_ONE)
+    d = torch.tensor([0.3, -0.2, 0.05, -0.7], dtype=dtype)
+    result, expected = difference(name, 1e-7, a, d), difference(name, 1e-7, a.double(), d.double())
+    assert result.dtype == dtype
+    torch.testing.assert_close(result.double(), expected, rtol=20 * torch.finfo(dtype).eps, atol=0.0)
+
+
+def test_tensors_larger_than_a_piece():
+    """A formula runs on slices of them, whatever their memory format, with the same result."""
+    a, d = torch.randn(2, 5, 20, 40, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = torch.stack([difference("gelu", 1e-4, *rows) for rows in zip(a, d, strict=True)])
+    for layout in (torch.contiguous_format, torch.channels_last):
+        result = difference("gelu", 1e-4, a.contiguous(memory_format=layout), d)
+        torch.testing.assert_close(result, whole, rtol=0, atol=0)
