@@ -7,7 +7,7 @@ The gradient in dv is that of B(u + eps du, dv), so each product costs two calls
 import torch
 from torch.autograd.function import once_differentiable
 
-from .pair import Pair, difference, primal, rule, value
+from .pair import Pair, continuous, difference, primal, rule, value
 
 aten = torch.ops.aten
 
@@ -84,6 +84,7 @@ def add_matrix_product(epsilon, out, bias, left, right, *, beta=1, alpha=1):
 
 @rule(aten.mul)
 def multiply(epsilon, out, left, right):
+    left, right = (continuous(t, epsilon, out.dtype) for t in (left, right))  # a condition may be a factor
     u, v, du, dv = primal(left), primal(right), difference(left), difference(right)
     if du is None:
         return u * dv
@@ -95,6 +96,7 @@ def multiply(epsilon, out, left, right):
 @rule(aten.div.Tensor, aten.div.Scalar)
 def divide(epsilon, out, left, right):
     """D_eps (u / v) = (du - (u / v) dv) / (v + eps dv)."""
+    left, right = (continuous(t, epsilon, out.dtype) for t in (left, right))
     du, dv = difference(left), difference(right)
     if dv is None:
         return du / primal(right)

@@ -2,7 +2,7 @@
 
 import torch
 
-from .pair import Pair, as_pair, difference, is_continuous, rule
+from .pair import Pair, as_pair, continuous, difference, is_continuous, rule
 
 aten = torch.ops.aten
 
@@ -47,21 +47,21 @@ for _operator in LINEAR:
 
 @rule(aten.add)
 def add(epsilon, out, left, right, *, alpha=1):
-    return _sum(out, left, right, alpha)
+    return _sum(epsilon, out, left, right, alpha)
 
 
 @rule(aten.sub)
 def subtract(epsilon, out, left, right, *, alpha=1):
-    return _sum(out, left, right, -alpha)
+    return _sum(epsilon, out, left, right, -alpha)
 
 
 @rule(aten.rsub)
 def subtract_from(epsilon, out, left, right, alpha=1):
-    return _sum(out, right, left, -alpha)
+    return _sum(epsilon, out, right, left, -alpha)
 
 
-def _sum(out, left, right, alpha):
-    du, dv = difference(left), difference(right)
+def _sum(epsilon, out, left, right, alpha):
+    du, dv = (difference(continuous(t, epsilon, out.dtype)) for t in (left, right))
     if du is None:
         return (alpha * dv).expand_as(out)
     if dv is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -105,6 +106,37 @@ def jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
     if epsilon == 0:
         return torch.zeros_like(out)
     return torch.where(at_w == out, 0, (at_w - out) / epsilon)
+
+
+def derivative(function, *args, **kwargs):
+    """The limit epsilon = 0 of any function's divided difference: its Jacobian-vector product (None of an integer)."""
+    leaves, spec = pytree.tree_flatten((args, kwargs), is_leaf=varies)
+    varying = [i for i, leaf in enumerate(leaves) if varies(leaf)]
+
+    def of_varying(*values):
+        filled = list(leaves)
+        for i, x in zip(varying, values, strict=True):
+            filled[i] = x
+        args, kwargs = pytree.tree_unflatten(filled, spec)
+        return function(*args, **kwargs)
+
+    outputs, tangents = torch.func.jvp(of_varying, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
+    return pytree.tree_map(lambda out, tangent: tangent if is_continuous(out) else None, outputs, tangents)
+
+
+def in_range(function, epsilon: float, *tensors: Tensor) -> Tensor:
+    """function(epsilon, *tensors), in float32 where they are float16, whose range epsilon d leaves."""
+    if tensors[0].dtype != torch.float16:
+        return function(epsilon, *tensors)
+    return function(epsilon, *(t.float() for t in tensors)).half()
+
+
+def continuous(argument, epsilon: float, dtype: torch.dtype):
+    """A condition or index that enters arithmetic, as a Pair of floating tensors; anything else as it is."""
+    if not isinstance(argument, Discrete):
+        return argument
+    start, final = argument.primal.to(dtype), argument.final.to(dtype)
+    return Pair(start, jump(epsilon, start, final))
 
 
 def as_pair(argument) -> Pair | None:

@@ -1,191 +1,181 @@
-"""Pointwise functions. Formulas follow Kahan & Fateman, "Symbolic Computation of Divided Differences" (1999)."""
+"""Elementary functions of one tensor: exponentials, logarithms, powers of one half, circular and hyperbolic functions.
+
+Each is an identity that subtracts nothing, after Kahan & Fateman, "Symbolic Computation of Divided Differences" (1999).
+Throughout, b = a + eps d is the value at w, and the difference is (phi(b) - phi(a)) / eps.
+"""
 
 import functools
+import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from .pair import Pair, apply, rule
+from .pair import Pair, apply, in_range, rule
 
 aten = torch.ops.aten
 
-# Abscissae and weights of 5-point Gauss-Legendre quadrature on [0, 1].
-NODES = (0.04691007703066800, 0.23076534494715845, 0.5, 0.76923465505284155, 0.95308992296933200)
-WEIGHTS = (0.11846344252809454, 0.23931433524968323, 0.28444444444444444, 0.23931433524968323, 0.11846344252809454)
-QUADRATURE_REACH = 0.25  # the rule's error, about 4e-13 |eps d|^10 phi^(11), is then below float64 rounding
 
+def pointwise(*operators):
+    """Register ``formula(epsilon, x, *args, **kwargs)`` for functions of one Pair and further constants.
 
-class _ReLU(torch.autograd.Function):
-    """max(d - max(c, 0), min(c, 0)) with c = -a / eps; the unit is active where the first is larger.
-
-    At eps = 0, d where a > 0. ``out`` is relu(a), so that min(c, 0) = -out / eps.
+    The gradient is the operator's own at w (see :func:`apply`), so formulas run without graph and may branch.
     """
 
-    @staticmethod
-    def forward(ctx, epsilon, a, out, d):
-        if epsilon == 0:
-            gate = a > 0
-            result = d * gate
-        else:
-            result = a.clamp(max=0).mul_(1 / epsilon).add_(d)
-            off = out * (-1 / epsilon)
-            gate = result > off
-            result = torch.maximum(result, off, out=off)
-        ctx.save_for_backward(gate)
-        return result
+    def register(formula):
+        for operator in operators:
+            rule(operator)(functools.partial(_pointwise, operator, formula))
+        return formula
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        (gate,) = ctx.saved_tensors
-        return None, None, None, gradient * gate
+    return register
 
 
-@rule(aten.relu)
-def relu(epsilon, out, x):
-    return _ReLU.apply(epsilon, x.primal, out, x.difference)
+def _pointwise(operator, formula, epsilon, out, x, *args, **kwargs):
+    def of_parts(epsilon, a, d):
+        return formula(epsilon, Pair(a, d), *args, **kwargs)
+
+    return apply(
+        lambda epsilon, x: _in_pieces(of_parts, epsilon, *x), lambda x: operator(x, *args, **kwargs), epsilon, x
+    )
 
 
-def exprel(z: Tensor) -> Tensor:
-    """(e^z - 1) / z, which is 1 at z = 0."""
-    return torch.where(z == 0, 1, torch.expm1(z) / z)
+#: Elements of a tensor that a processor's cache holds together with the temporaries of a formula.
+PIECE = 2**16
 
 
-def _near_or_far(near, function):
-    """``near(epsilon, a, d)`` where |eps d| <= 1, the plain subtraction where it is larger and nothing cancels."""
-
-    def formula(epsilon, x):
-        a, d = x
-        if epsilon == 0:
-            return near(epsilon, a, d)
-        z = epsilon * d
-        far = (function(a + z) - function(a)) / epsilon
-        return torch.where(z.abs() <= 1, near(epsilon, a, d.clamp(-1 / epsilon, 1 / epsilon)), far)
-
-    return formula
+def _in_pieces(formula, epsilon, a, d):
+    """The formula on slices along the first dimension, as its temporaries would not fit the cache otherwise."""
+    if a.device.type != "cpu" or a.numel() <= PIECE:
+        return in_range(formula, epsilon, a, d)
+    result = torch.empty_like(a)
+    rows = max(1, PIECE * len(a) // a.numel())
+    for part, *pair in zip(*(t.split(rows) for t in (result, a, d)), strict=True):
+        part.copy_(in_range(formula, epsilon, *pair))
+    return result
 
 
-def exp_near(epsilon, a, d):
-    """e^a expm1(eps d) / eps."""
-    return torch.exp(a) * d * exprel(epsilon * d)
+def scaled_by(epsilon: float, function, d: Tensor) -> Tensor:
+    """function(eps d) / eps of a function that is x + O(x^2) near 0, so d at eps = 0."""
+    return d if epsilon == 0 else function(epsilon * d).div_(epsilon)
 
 
-def log1prel(z: Tensor) -> Tensor:
-    """log(1 + z) / z, which is 1 at z = 0."""
-    return torch.where(z == 0, 1, torch.log1p(z) / z)
+def scaled(x: Pair, factor: float) -> Pair:
+    """factor x."""
+    return Pair(factor * x.primal, factor * x.difference)
 
 
-def log_difference(epsilon, x):
-    """log1p(eps d / a) / eps."""
-    ratio = x.difference / x.primal
-    return ratio * log1prel(epsilon * ratio)
-
-
-def sigmoid_difference(epsilon, x):
-    """d >= 0: -expm1(-eps d)/eps s(a + eps d) s(-a);  d < 0: expm1(eps d)/eps s(a) s(-a - eps d)."""
+@pointwise(aten.exp, aten.expm1)
+def exp(epsilon, x):
+    """e^a expm1(eps d) / eps, or from e^(a + t) where eps d = 1 + t is above 1, so that nothing overflows."""
     a, d = x
+    if epsilon == 0:
+        return d * a.exp()
     z = epsilon * d
-    low, high = torch.where(d >= 0, a, a + z), torch.where(d >= 0, a + z, a)
-    return d * exprel(-z.abs()) * torch.sigmoid(high) * torch.sigmoid(-low)
+    t = (z - 1).clamp_(min=0)
+    return torch.expm1(z.clamp_(max=1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
 
-def tanh_difference(epsilon, x):
-    """tanh x = 2 s(2 x) - 1."""
-    return 2 * sigmoid_difference(epsilon, Pair(2 * x.primal, 2 * x.difference))
+@pointwise(aten.exp2)
+def exp2(epsilon, x):
+    """2^x = e^(x log 2)."""
+    return exp(epsilon, scaled(x, math.log(2)))
 
 
-def softplus_near(epsilon, a, d):
-    """log1p(s(a) expm1(eps d)) / eps."""
-    slope = torch.sigmoid(a) * d * exprel(epsilon * d)
-    return slope * log1prel(epsilon * slope)
+@pointwise(aten.log)
+def log(epsilon, x):
+    """log1p(eps d / a) / eps; where b < a / 2, log(b / a) / eps."""
+    ratio = x.difference / x.primal
+    near = scaled_by(epsilon, torch.log1p, ratio)
+    return (
+        near
+        if epsilon == 0
+        else torch.where(epsilon * ratio > -0.5, near, torch.log(x.value(epsilon) / x.primal) / epsilon)
+    )
 
 
-def reciprocal_difference(epsilon, x):
-    """-d / (a b), b = a + eps d."""
+@pointwise(aten.log2)
+def log2(epsilon, x):
+    return log(epsilon, x) / math.log(2)
+
+
+@pointwise(aten.log10)
+def log10(epsilon, x):
+    return log(epsilon, x) / math.log(10)
+
+
+@pointwise(aten.log1p)
+def log1p(epsilon, x):
+    return log(epsilon, Pair(1 + x.primal, x.difference))
+
+
+@pointwise(aten.reciprocal)
+def reciprocal(epsilon, x):
+    """-d / (a b)."""
     return -x.difference / (x.primal * x.value(epsilon))
 
 
-def sqrt_difference(epsilon, x):
-    """d / (sqrt(a) + sqrt(b)), b = a + eps d."""
-    return x.difference / (x.primal.sqrt() + x.value(epsilon).sqrt())
+@pointwise(aten.sqrt)
+def sqrt(epsilon, x):
+    """d / (sqrt(a) + sqrt(b)), which is 0 where a = b = 0."""
+    root = x.difference / (x.primal.sqrt() + x.value(epsilon).sqrt())
+    return torch.where(x.difference == 0, 0, root)
 
 
-def rsqrt_difference(epsilon, x):
-    """-d / (sqrt(a) sqrt(b) (sqrt(a) + sqrt(b))), b = a + eps d."""
+@pointwise(aten.rsqrt)
+def rsqrt(epsilon, x):
+    """-d / (sqrt(a) sqrt(b) (sqrt(a) + sqrt(b)))."""
     left, right = x.primal.sqrt(), x.value(epsilon).sqrt()
     return -x.difference / (left * right * (left + right))
 
 
-#: Functions of one tensor with a formula of their own.
-FORMULAS = {
-    aten.exp: _near_or_far(exp_near, torch.exp),
-    aten.log: log_difference,
-    aten.reciprocal: reciprocal_difference,
-    aten.rsqrt: rsqrt_difference,
-    aten.sigmoid: sigmoid_difference,
-    aten.sqrt: sqrt_difference,
-    aten.tanh: tanh_difference,
-}
+@pointwise(aten.sin)
+def sin(epsilon, x):
+    """2 sin(h) cos(a + h) / eps, h = eps d / 2, with the cosine of the sum expanded: a + h would round."""
+    a, d = x
+    h = epsilon / 2 * d
+    return scaled_by(epsilon / 2, torch.sin, d) * (a.cos() * h.cos() - a.sin() * h.sin())
 
 
-def _with_formula(operator, formula):
-    def pointwise(epsilon, out, x):
-        return apply(formula, operator, epsilon, x)
-
-    return pointwise
-
-
-for _operator, _formula in FORMULAS.items():
-    rule(_operator)(_with_formula(_operator, _formula))
+@pointwise(aten.cos)
+def cos(epsilon, x):
+    """-2 sin(h) sin(a + h) / eps, h = eps d / 2."""
+    a, d = x
+    h = epsilon / 2 * d
+    return -scaled_by(epsilon / 2, torch.sin, d) * (a.sin() * h.cos() + a.cos() * h.sin())
 
 
-@rule(aten.softplus)
-def softplus(epsilon, out, x, beta=1, threshold=20):
-    """softplus(x) = log(1 + e^(beta x)) / beta; torch returns x itself above the threshold, to rounding the same."""
-    function = functools.partial(torch.nn.functional.softplus, beta=beta, threshold=threshold)
-
-    def near(epsilon, a, d):
-        return softplus_near(epsilon, beta * a, beta * d) / beta
-
-    return apply(_near_or_far(near, function), function, epsilon, x)
+@pointwise(aten.tan)
+def tan(epsilon, x):
+    """sin(eps d) / (eps cos(a) cos(b))."""
+    a, d = x
+    z = epsilon * d
+    return scaled_by(epsilon, torch.sin, d) / (a.cos() * (a.cos() * z.cos() - a.sin() * z.sin()))
 
 
-def _derivative(function, x: Tensor) -> Tensor:
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(function(x).sum(), x)[0]
+@pointwise(aten.sinh)
+def sinh(epsilon, x):
+    """2 sinh(h) cosh(a + h) / eps, h = eps d / 2."""
+    return scaled_by(epsilon / 2, torch.sinh, x.difference) * torch.cosh(x.value(epsilon / 2))
 
 
-def _quadrature(function):
-    """d times the mean of phi' over [a, a + eps d] where |eps d| is small, the plain subtraction elsewhere."""
-
-    def formula(epsilon, x):
-        a, d = x
-        if epsilon == 0:
-            return d * _derivative(function, a)
-        z = epsilon * d
-        mean = sum(w * _derivative(function, a + s * z) for s, w in zip(NODES, WEIGHTS, strict=True))
-        return torch.where(z.abs() <= QUADRATURE_REACH, d * mean, (function(a + z) - function(a)) / epsilon)
-
-    return formula
+@pointwise(aten.cosh)
+def cosh(epsilon, x):
+    """2 sinh(h) sinh(a + h) / eps, h = eps d / 2."""
+    return scaled_by(epsilon / 2, torch.sinh, x.difference) * torch.sinh(x.value(epsilon / 2))
 
 
-#: Smooth functions of one tensor (further arguments are constants) that need no formula of their own.
-SMOOTH = (aten.cos, aten.erf, aten.gelu, aten.mish, aten.silu, aten.sin)
+@pointwise(aten.sigmoid)
+def sigmoid(epsilon, x):
+    """d >= 0: -expm1(-eps d)/eps s(b) s(-a);  d < 0: expm1(eps d)/eps s(a) s(-b)."""
+    return sigmoid_between(epsilon, x.primal, x.value(epsilon), x.difference)
 
 
-def _smooth(operator):
-    def pointwise(epsilon, out, x, *args, **kwargs):
-        function = functools.partial(_call, operator, args, kwargs)
-        return apply(_quadrature(function), function, epsilon, x)
-
-    return pointwise
+def sigmoid_between(epsilon, a, b, d):
+    """The sigmoid's difference, of a move from a to b = a + eps d."""
+    growth = scaled_by(-epsilon, torch.expm1, d.abs()).copysign_(d)
+    return growth.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
 
 
-def _call(operator, args, kwargs, x):
-    return operator(x, *args, **kwargs)
-
-
-for _operator in SMOOTH:
-    rule(_operator)(_smooth(_operator))
+@pointwise(aten.tanh)
+def tanh(epsilon, x):
+    """tanh x = 2 s(2 x) - 1."""
+    return 2 * sigmoid(epsilon, scaled(x, 2))

@@ -9,16 +9,22 @@ import torch.utils._pytree as pytree
 from torch.fx.node import map_arg
 
 from . import (  # noqa: F401 (they register rules)
+    activations,
     batch_norm,
     bilinear,
+    comparison,
+    inverse,
     layer_norm,
     linear,
+    piecewise,
     pointwise,
     pooling,
+    power,
     random,
+    rounding,
     softmax,
 )
-from .pair import Discrete, Pair, UnsupportedOperator, find_rule, is_continuous, jump, primal, value, varies
+from .pair import Discrete, Pair, UnsupportedOperator, derivative, find_rule, is_continuous, jump, primal, value, varies
 from .trace import trace
 
 aten = torch.ops.aten
@@ -118,7 +124,7 @@ def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
     elif rule is not None:
         result = rule(epsilon, out, *args, **kwargs)
     else:
-        result = _derivative(operator, args, kwargs)
+        result = derivative(operator, *args, **kwargs)
     return _wrap(out, result, epsilon)
 
 
@@ -136,22 +142,6 @@ def _jump(operator, epsilon, out, args, kwargs):
     """Of a function of conditions and indices alone."""
     args, kwargs = pytree.tree_map(lambda leaf: value(leaf, epsilon), (args, kwargs), is_leaf=varies)
     return pytree.tree_map(lambda at_w, a: jump(epsilon, a, at_w), operator(*args, **kwargs), out)
-
-
-def _derivative(operator, args, kwargs):
-    """The limit epsilon = 0 of an operator without a rule: its Jacobian-vector product."""
-    leaves, spec = pytree.tree_flatten((args, kwargs), is_leaf=varies)
-    varying = [i for i, leaf in enumerate(leaves) if varies(leaf)]
-
-    def function(*values):
-        filled = list(leaves)
-        for i, x in zip(varying, values, strict=True):
-            filled[i] = x
-        args, kwargs = pytree.tree_unflatten(filled, spec)
-        return operator(*args, **kwargs)
-
-    outputs, tangents = torch.func.jvp(function, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
-    return pytree.tree_map(lambda out, tangent: tangent if is_continuous(out) else None, outputs, tangents)
 
 
 def _last_uses(nodes: list) -> dict:

@@ -1,56 +1,65 @@
-"""Softmax and log-softmax over one dimension."""
+"""Softmax, log-softmax and logsumexp over one dimension."""
 
 import functools
 
 import torch
 
-from .pair import apply, rule
-from .pointwise import exprel
+from .pair import Pair, apply, rule
+from .pointwise import exp, scaled_by
 
 aten = torch.ops.aten
 
 
-def _shifted(epsilon, x, dim):
-    """The pair with the largest d subtracted (the result does not change), and where |eps d| <= 1 along ``dim``."""
-    d = x.difference - x.difference.amax(dim, keepdim=True)
-    near = ((epsilon * d).abs() <= 1).all(dim, keepdim=True)
-    return d, near
+def _centered(epsilon, x, dim, logarithm):
+    """The mean m = sum_j s_j d_j, d - m, and the difference of logsumexp for d - m, where log s = log_softmax(a).
+
+    By convexity sum_j s_j exp(eps (d_j - m)) = 1 + eps T has T >= 0, so log1p(eps T) / eps, T the sum of the
+    exponentials' differences, never cancels; above eps T = 1 it may overflow, and logsumexp(log s + eps (d - m)) / eps
+    does not.
+    """
+    mean = (logarithm.exp() * x.difference).sum(dim, keepdim=True)
+    centered = Pair(logarithm, x.difference - mean)
+    growth = exp(epsilon, centered).sum(dim, keepdim=True)
+    rest = scaled_by(epsilon, torch.log1p, growth)
+    if epsilon > 0:
+        far = torch.logsumexp(centered.value(epsilon), dim, keepdim=True) / epsilon
+        rest = torch.where(epsilon * growth <= 1, rest, far)
+    return mean, centered.difference, rest
 
 
-def _mean_growth(epsilon, a, d, dim):
-    """The relative growth e_j = expm1(eps d_j) / eps of each exponential, and its mean E = sum_j s_j e_j."""
-    growth = d * exprel(epsilon * d)
-    return growth, (torch.softmax(a, dim) * growth).sum(dim, keepdim=True)
+def logsumexp_difference(epsilon, x, dim, keepdim=False):
+    """m + log(1 + T) / eps."""
+    shifted = x.primal - x.primal.amax(dim, keepdim=True)
+    logarithm = shifted - torch.logsumexp(shifted, dim, keepdim=True)  # over several dimensions, perhaps
+    mean, _, rest = _centered(epsilon, x, dim, logarithm)
+    result = mean + rest
+    return result if keepdim else result.squeeze(dim)
 
 
 def log_softmax_difference(epsilon, x, dim):
-    """d - log1p(eps E) / eps where all |eps d| <= 1, the plain subtraction elsewhere."""
-    d, near = _shifted(epsilon, x, dim)
-    _, mean = _mean_growth(epsilon, x.primal, torch.where(near, d, 0), dim)
-    if epsilon == 0:
-        return d - mean
-    moved = d - torch.log1p(epsilon * mean) / epsilon
-    far = d - (torch.logsumexp(x.primal + epsilon * d, dim, True) - torch.logsumexp(x.primal, dim, True)) / epsilon
-    return torch.where(near, moved, far)
+    """d - m - log(1 + T) / eps."""
+    _, d, rest = _centered(epsilon, x, dim, torch.log_softmax(x.primal, dim))
+    return d - rest
 
 
 def softmax_difference(epsilon, x, dim):
-    """s (e - E) / (1 + eps E) where all |eps d| <= 1, the plain subtraction elsewhere."""
-    d, near = _shifted(epsilon, x, dim)
-    growth, mean = _mean_growth(epsilon, x.primal, torch.where(near, d, 0), dim)
-    weights = torch.softmax(x.primal, dim)
-    moved = weights * (growth - mean) / (1 + epsilon * mean)
-    if epsilon == 0:
-        return moved
-    return torch.where(near, moved, (torch.softmax(x.primal + epsilon * d, dim) - weights) / epsilon)
+    """The exponential of log-softmax."""
+    return exp(epsilon, Pair(torch.log_softmax(x.primal, dim), log_softmax_difference(epsilon, x, dim)))
 
 
-def _register(operator, formula):
-    @rule(operator)
-    def normalised(epsilon, out, x, dim, half_to_float=False):
-        function = functools.partial(operator, dim=dim, half_to_float=half_to_float)
-        return apply(functools.partial(formula, dim=dim), function, epsilon, x)
+@rule(aten.logsumexp)
+def logsumexp(epsilon, out, x, dim, keepdim=False):
+    function = functools.partial(torch.logsumexp, dim=dim, keepdim=keepdim)
+    return apply(functools.partial(logsumexp_difference, dim=dim, keepdim=keepdim), function, epsilon, x)
 
 
-_register(aten._softmax.default, softmax_difference)
-_register(aten._log_softmax.default, log_softmax_difference)
+@rule(aten._log_softmax)
+def log_softmax(epsilon, out, x, dim, half_to_float):
+    function = functools.partial(aten._log_softmax, dim=dim, half_to_float=half_to_float)
+    return apply(functools.partial(log_softmax_difference, dim=dim), function, epsilon, x)
+
+
+@rule(aten._softmax)
+def softmax(epsilon, out, x, dim, half_to_float):
+    function = functools.partial(aten._softmax, dim=dim, half_to_float=half_to_float)
+    return apply(functools.partial(softmax_difference, dim=dim), function, epsilon, x)

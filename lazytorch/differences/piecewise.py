@@ -1,0 +1,115 @@
+"""Functions with kinks: piecewise linear ones, ELU, and maxima and minima of two tensors.
+
+Those of one kink are composed of ReLU; the others clamp. Their gradients are those of the piece that w lies on, which
+the differences decide.
+"""
+
+import functools
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .pair import Pair, derivative, difference, find_rule, in_range, primal, rule
+from .pointwise import pointwise, scaled
+from .relu import rectified
+
+aten = torch.ops.aten
+
+
+@rule(aten.abs)
+def absolute(epsilon, out, x):
+    """relu(x) + relu(-x)."""
+    return rectified(epsilon, x) + rectified(epsilon, scaled(x, -1))
+
+
+@rule(aten.leaky_relu)
+def leaky_relu(epsilon, out, x, negative_slope=0.01):
+    """relu(x) + slope min(x, 0)."""
+    return torch.lerp(rectified(epsilon, x), x.difference, negative_slope)
+
+
+@rule(aten.elu)
+def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
+    """scale (relu(x) + alpha (exp(input_scale min(x, 0)) - 1)); SELU and CELU are this with other constants."""
+    positive = rectified(epsilon, x)
+    negative = scaled(Pair(x.primal.clamp(max=0), x.difference - positive), input_scale)
+    return scale * (positive + alpha * find_rule(aten.exp)(epsilon, None, negative))
+
+
+class _Between(torch.autograd.Function):
+    """Of c(x) = min(max(x, low), high): min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps.
+
+    At eps = 0, d where low < a < high. The gradient is 0 on the bounds.
+    """
+
+    @staticmethod
+    def forward(ctx, epsilon, a, d, low, high):
+        if epsilon == 0:
+            gate = (a > low) & (a < high)
+            result = d * gate
+        else:
+            c = a.clamp(low, high)
+            result = torch.sub(a, c).add_(d, alpha=epsilon)
+            below, above = low - c, c.neg_().add_(high)
+            gate = (result > below).logical_and_(result < above)
+            result.clamp_(below, above).div_(epsilon)
+        ctx.save_for_backward(gate)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (gate,) = ctx.saved_tensors
+        return None, None, gate.to(gradient.dtype).mul_(gradient), None, None
+
+
+@rule(aten.hardtanh)
+def hardtanh(epsilon, out, x, min_val=-1, max_val=1):
+    return in_range(lambda epsilon, a, d: _Between.apply(epsilon, a, d, min_val, max_val), epsilon, *x)
+
+
+@rule(aten.clamp.default)
+def clamp(epsilon, out, x, min=None, max=None):
+    return hardtanh(epsilon, out, x, -torch.inf if min is None else min, torch.inf if max is None else max)
+
+
+@rule(aten.relu6)
+def relu6(epsilon, out, x):
+    return hardtanh(epsilon, out, x, 0, 6)
+
+
+@rule(aten.hardsigmoid)
+def hardsigmoid(epsilon, out, x):
+    """(clamp(x, -3, 3) + 3) / 6."""
+    return hardtanh(epsilon, out, x, -3, 3) / 6
+
+
+@pointwise(aten.hardswish)
+def hardswish(epsilon, x):
+    """x hardsigmoid(x), a product."""
+    return x.difference * aten.hardsigmoid(x.value(epsilon)) + x.primal * hardsigmoid(epsilon, None, x)
+
+
+def _extremum(function, epsilon, out, *arguments):
+    """A function that commutes with shifts and positive scales, of the moves of its arguments from ``out``, over eps.
+
+    These are d + (a - out) / eps, so the differences decide ties; kinks have torch's gradient, as it differentiates.
+    """
+    if epsilon == 0:
+        return derivative(function, *arguments)
+    return function(*(None if argument is None else _moved(epsilon, argument, out) for argument in arguments))
+
+
+def _moved(epsilon, argument, out):
+    start, d = primal(argument), difference(argument)
+    move = torch.where(start == out, 0, start - out) / epsilon
+    return move if d is None else d + move
+
+
+@rule(aten.clamp.Tensor)
+def clamp_by_tensors(epsilon, out, x, min=None, max=None):
+    return _extremum(torch.clamp, epsilon, out, x, min, max)
+
+
+for _operator in (aten.maximum, aten.minimum, aten.fmax, aten.fmin):
+    rule(_operator)(functools.partial(_extremum, _operator))

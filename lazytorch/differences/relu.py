@@ -1,0 +1,43 @@
+"""ReLU, of which other activation functions are composed: max(d + min(a, 0) / eps, -max(a, 0) / eps)."""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .pair import in_range, rule
+
+aten = torch.ops.aten
+
+
+class _ReLU(torch.autograd.Function):
+    """-min(max(-a, 0) - eps d, max(a, 0)) / eps; the unit is active at w where the first is smaller.
+
+    At eps = 0, d where a > 0. ``out`` is relu(a). Nothing overflows, and only the result and the mask are allocated.
+    """
+
+    @staticmethod
+    def forward(ctx, epsilon, a, out, d):
+        if epsilon == 0:
+            gate = a > 0
+            result = d * gate
+        else:
+            result = torch.sub(out, a).sub_(d, alpha=epsilon)
+            gate = result < out
+            result = torch.minimum(result, out, out=result).mul_(-1 / epsilon)
+        ctx.save_for_backward(gate)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (gate,) = ctx.saved_tensors
+        return None, None, None, gate.to(gradient.dtype).mul_(gradient)
+
+
+@rule(aten.relu)
+def relu(epsilon, out, x):
+    return in_range(_ReLU.apply, epsilon, x.primal, out, x.difference)
+
+
+def rectified(epsilon, x):
+    """The difference of relu(x)."""
+    return relu(epsilon, x.primal.relu(), x)
