@@ -9,13 +9,18 @@ import torch.utils._pytree as pytree
 from torch.fx.node import map_arg
 
 from . import (  # noqa: F401 (they register rules)
+    attention,
     batch_norm,
     bilinear,
     layer_norm,
     linear,
+    linear_algebra,
+    ordering,
     pointwise,
     pooling,
     random,
+    reduction,
+    selection,
     softmax,
 )
 from .pair import Discrete, Pair, UnsupportedOperator, find_rule, is_continuous, jump, primal, value, varies
