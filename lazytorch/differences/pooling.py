@@ -73,8 +73,9 @@ def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):
     best = offset = None
     for place in itertools.product(*map(range, kernel)):
         starts = [i * t for i, t in zip(place, dilation, strict=True)]
-        window = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(starts, counts, stride, strict=True)]
-        score = torch.sub(a[..., *window], maximum).mul_(1 / epsilon).add_(d[..., *window])
+        slices = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(starts, counts, stride, strict=True)]
+        window = (..., *slices)
+        score = torch.sub(a[window], maximum).mul_(1 / epsilon).add_(d[window])
         if best is None:
             best, offset = score, torch.zeros_like(score, dtype=torch.int64)
         else:

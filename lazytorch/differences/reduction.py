@@ -52,7 +52,7 @@ def cumulative_product(epsilon, out, x, dim, *, dtype=None):
 @rule(aten.var.correction)
 def variance(epsilon, out, x, dim=None, *, correction=None, keepdim=False):
     """sum (d - mean d) (2 (a - mean a) + eps (d - mean d)) / (n - correction)."""
-    dims = list(range(x.primal.dim())) if not dim else dim
+    dims = dim or list(range(x.primal.dim()))
     a, d = (part - part.mean(dims, keepdim=True) for part in x)
     n = a.numel() // max(out.numel(), 1) - (1 if correction is None else correction)
     return (d * torch.add(2 * a, d, alpha=epsilon)).sum(dims, keepdim) / max(n, 0)
