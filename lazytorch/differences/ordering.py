@@ -108,8 +108,8 @@ def ranks(epsilon: float, x: Pair, dim: int) -> Tensor:
     high = a + step
     moved = high - a
     low = torch.where(high.isfinite(), (a - (high - moved)) + (step - moved), 0)
-    order = low.argsort(dim, stable=True)
-    order = order.gather(dim, high.gather(dim, order).argsort(dim, stable=True))
+    order = low.argsort(dim=dim, stable=True)
+    order = order.gather(dim, high.gather(dim, order).argsort(dim=dim, stable=True))
     high, low = high.gather(dim, order), low.gather(dim, order)
     length = a.shape[dim] - 1 if a.dim() else 0
     larger = [part.narrow(dim, 1, length) != part.narrow(dim, 0, length) for part in (high, low)]
