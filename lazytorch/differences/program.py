@@ -94,7 +94,11 @@ class Program:
             out = record[node]
         else:
             out = record[node] = _at_w_0(node.target, args, kwargs)
-        return on_pairs(node.target, epsilon, out, args, kwargs)
+        try:
+            return on_pairs(node.target, epsilon, out, args, kwargs)
+        except UnsupportedOperator as error:
+            module = node.meta.get("module") or "(root)"
+            raise UnsupportedOperator(f"operator {node.target} (in module '{module}'): {error}") from error
 
     def _keep_overwritten(self, values: dict, record: dict) -> None:
         """Later runs must find the buffers at w_0 as the first run did."""

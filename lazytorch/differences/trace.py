@@ -88,8 +88,10 @@ def _functional(function, example: list):
 
 
 def _is_in_place(node) -> bool:
-    target = node.target
-    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable and target is not aten.copy_.default
+    """Whether the node changes a tensor other than an updated buffer."""
+    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+        return False
+    return node.target is not aten.copy_.default or node.args[0].op != "placeholder"
 
 
 #: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
