@@ -24,7 +24,12 @@ def solve(epsilon, out, x, right, *, left=True, check_errors=False):
 
 @rule(aten.linalg_matrix_exp)
 def matrix_exponential(epsilon, out, x):
-    """The upper right block of exp [[A, D], [0, B]] (Mathias 1996, theorem 4.1, at finite eps)."""
+    """The upper right block of exp [[A, D], [0, B]], which is linear in that D (so D may be scaled to size 1).
+
+    As [[A, D], [0, B]] = T^-1 diag(A, B) T with T = [[1, -1 / eps], [0, 1]], any function of it has this block.
+    """
     a, d = x
-    blocks = torch.cat([torch.cat([a, d], -1), torch.cat([torch.zeros_like(a), x.value(epsilon)], -1)], -2)
-    return torch.linalg.matrix_exp(blocks)[..., : a.shape[-1], a.shape[-1] :]
+    size = d.detach().abs().amax((-2, -1), keepdim=True)
+    size = torch.where(size == 0, 1, size)
+    blocks = torch.cat([torch.cat([a, d / size], -1), torch.cat([torch.zeros_like(a), x.value(epsilon)], -1)], -2)
+    return torch.linalg.matrix_exp(blocks)[..., : a.shape[-1], a.shape[-1] :] * size
