@@ -15,6 +15,7 @@ LINEAR = (
     aten._fft_c2c,
     aten._fft_c2r,
     aten._fft_r2c,
+    aten._neg_view,
     aten._reshape_alias,
     aten._to_copy,
     aten._upsample_bicubic2d_aa,

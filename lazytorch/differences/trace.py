@@ -145,6 +145,9 @@ class _Relabelling(torch.fx.Interpreter):
             _label(node.meta.get("module", ""))
         return result
 
+    def get_attr(self, *args):
+        return aten.lift_fresh(super().get_attr(*args))  # functionalize knows of constants what is lifted
+
 
 def _label(path):
     for node in reversed(get_proxy_mode().tracer.graph.nodes):

@@ -9,8 +9,6 @@ import lazytorch as lt
 from lazytorch.differences import Pair, UnsupportedOperator
 from lazytorch.differences.ordering import ranks
 
-ALPHAS = (1.0, 1e2, 1e4, 1e7, torch.inf)
-
 
 class Function(nn.Module):
     """A function of an input and of one parameter."""
@@ -70,25 +68,27 @@ def with_theta(net, alpha):
     return model.double()
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("mode", (True, False))
 @pytest.mark.parametrize("name", MODULES)
-def test_modules(name, mode, alpha):
+def test_modules(name, mode):
     torch.manual_seed(0)
-    model, x = with_theta(MODULES[name]().train(mode), alpha), torch.randn(2, 5, 4)
-    expected = model(x.double())
-    theta = list(model.theta.values())
-    gradients = torch.autograd.grad(expected.square().sum(), theta)
-    if alpha <= 1e4:
-        direct = lt.CenteredModel(model.to_module(), alpha, difference="direct")
-        direct.load_state_dict(model.state_dict())
-        subtracted = direct(x.double())
-        torch.testing.assert_close(expected, subtracted, rtol=1e-9, atol=1e-13 * alpha)
-        references = torch.autograd.grad(subtracted.square().sum(), list(direct.theta.values()))
-        torch.testing.assert_close(gradients, references, rtol=1e-7, atol=1e-11 * alpha)
-    with torch.no_grad():
-        output = model.float()(x)
-    assert (output - expected).norm() <= 1e-5 * expected.norm()
+    exact, x = with_theta(MODULES[name]().train(mode), 1.0), torch.randn(2, 5, 4)
+    single = with_theta(MODULES[name]().train(mode), 1.0)
+    single.load_state_dict(exact.state_dict())
+    single.float()
+    for alpha in (1.0, 1e2, 1e4, 1e7, torch.inf):
+        exact.alpha = single.alpha = alpha
+        expected, output = exact(x.double()), single(x)
+        assert (output - expected).norm() <= 1e-5 * expected.norm()
+        gradients = torch.autograd.grad(expected.square().sum(), list(exact.theta.values()))
+        assert all(gradient.isfinite().all() for gradient in gradients)
+        if alpha <= 1e2:
+            direct = lt.CenteredModel(exact.to_module(), alpha, difference="direct")
+            direct.load_state_dict(exact.state_dict())
+            subtracted = direct(x.double())
+            torch.testing.assert_close(expected, subtracted, rtol=1e-9, atol=1e-13 * alpha)
+            references = torch.autograd.grad(subtracted.square().sum(), list(direct.theta.values()))
+            torch.testing.assert_close(gradients, references, rtol=1e-7, atol=1e-11 * alpha)
 
 
 RANDOM = {
@@ -97,14 +97,13 @@ RANDOM = {
     "alpha dropout": lambda x: F.alpha_dropout(x, training=True),
     "channel alpha dropout": lambda x: F.feature_alpha_dropout(x, training=True),
     "noise": lambda x: x * torch.randn_like(x) + torch.empty_like(x).uniform_() + torch.normal(x, 0.1),
-    "randomized slopes": lambda x: F.rrelu(x, training=True),
 }
 
 
 @pytest.mark.parametrize("alpha", (1.0, 1e7, torch.inf))
 @pytest.mark.parametrize("name", RANDOM)
 def test_one_draw_serves_both_weights(name, alpha):
-    """Where x moves by 1 along a linear (or piecewise linear) function, so does the output times its slope."""
+    """A linear function of x w, where w goes from 1 to 2: at any scale the step from 0 to 1 is the same."""
     net = Function(lambda x, w: RANDOM[name](x * w), 1).double()
     nn.init.ones_(net.weight)
     model, x = lt.CenteredModel(net, alpha), torch.randn(4, 3, 50, dtype=torch.float64)
@@ -118,6 +117,16 @@ def test_one_draw_serves_both_weights(name, alpha):
     torch.manual_seed(1)
     at_zero = net(x)
     torch.testing.assert_close(output, value - at_zero)
+
+
+def test_randomized_slopes_serve_both_weights():
+    net = Function(lambda x, w: F.rrelu(x + w, training=True), 1)
+    nn.init.zeros_(net.weight)
+    model, x = lt.CenteredModel(net, 1.0), torch.tensor([-3.0, -2.0, 2.0, 3.0]).repeat(50, 1)
+    nn.init.ones_(model.theta["weight"])
+    slopes = model(x)  # the step is 1, and no unit changes sign
+    assert (slopes[:, 2:] == 1).all() and ((slopes[:, :2] > 0.124) & (slopes[:, :2] < 0.334)).all()
+    assert slopes[:, :2].std() > 0.01
 
 
 class Masked(nn.Module):
