@@ -2,7 +2,7 @@
 
 import torch
 
-from .pair import Pair, as_pair, difference, is_continuous, rule
+from .pair import Pair, UnsupportedOperator, as_pair, difference, is_continuous, rule
 
 aten = torch.ops.aten
 
@@ -24,7 +24,6 @@ LINEAR = (
     aten._upsample_nearest_exact2d,
     aten._upsample_nearest_exact3d,
     aten.alias,
-    aten.as_strided,
     aten.avg_pool2d,
     aten.avg_pool3d,
     aten.clone,
@@ -110,6 +109,14 @@ def _sum(out, left, right, alpha):
     if dv is None:
         return du.expand_as(out)
     return torch.add(du, dv, alpha=alpha)
+
+
+@rule(aten.as_strided)
+def as_strided(epsilon, out, x, *geometry):
+    """Strides count in memory, where the difference may lie otherwise; a whole contiguous tensor lies in one way."""
+    if not x.primal.is_contiguous() or x.primal.untyped_storage().nbytes() != x.primal.nbytes:
+        raise UnsupportedOperator("it looks into the memory of a tensor that is not contiguous: index it instead")
+    return x.difference.contiguous().as_strided(*geometry)
 
 
 @rule(aten.cat)

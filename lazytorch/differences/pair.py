@@ -95,6 +95,10 @@ def is_continuous(tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
+#: Beyond this factor float32 loses the smaller of two values in their difference.
+HUGE = 1e4
+
+
 def jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
     """What a discontinuous function gives for its difference: (at w - at w_0) / epsilon, 0 where epsilon = 0.
 
@@ -117,10 +121,6 @@ def _check_sizes(out: Tensor, at_w: Tensor) -> None:
             "other, which no divided difference in this type can express: select what is kept (gather, topk) instead "
             'of masking what is not, or wrap with difference="direct" in float64'
         )
-
-
-#: Beyond this factor float32 loses the smaller of two values in their difference.
-HUGE = 1e4
 
 
 def as_pair(argument) -> Pair | None:

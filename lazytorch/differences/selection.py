@@ -13,7 +13,6 @@ aten = torch.ops.aten
 
 #: Operator -> the positions of its values; all other arguments are selectors.
 SELECTIONS = {
-    aten.as_strided_scatter: (0, 1),
     aten.complex: (0, 1),
     aten.diagonal_scatter: (0, 1),
     aten.embedding: (0,),
