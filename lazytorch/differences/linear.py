@@ -2,39 +2,81 @@
 
 import torch
 
-from .pair import Pair, as_pair, continuous, difference, is_continuous, rule
+from .pair import Pair, UnsupportedOperator, as_pair, continuous, difference, is_continuous, rule
 
 aten = torch.ops.aten
 
 #: Linear in their first argument, all other arguments being constants.
 LINEAR = (
     aten._adaptive_avg_pool2d,
+    aten._adaptive_avg_pool3d,
+    aten._conj,
+    aten._conj_physical,
+    aten._fft_c2c,
+    aten._fft_c2r,
+    aten._fft_r2c,
+    aten._neg_view,
     aten._reshape_alias,
     aten._to_copy,
+    aten._upsample_bicubic2d_aa,
+    aten._upsample_bilinear2d_aa,
+    aten._upsample_nearest_exact1d,
+    aten._upsample_nearest_exact2d,
+    aten._upsample_nearest_exact3d,
     aten.alias,
     aten.avg_pool2d,
+    aten.avg_pool3d,
     aten.clone,
+    aten.col2im,
+    aten.cumsum,
     aten.detach,
+    aten.diagonal,
     aten.expand,
     aten.flip,
+    aten.im2col,
+    aten.imag,
     aten.lift_fresh_copy,
     aten.mean,
     aten.neg,
     aten.permute,
+    aten.real,
+    aten.reflection_pad1d,
+    aten.reflection_pad2d,
+    aten.reflection_pad3d,
+    aten.repeat,
+    aten.replication_pad1d,
+    aten.replication_pad2d,
+    aten.replication_pad3d,
     aten.reshape,
+    aten.roll,
     aten.select,
     aten.slice,
+    aten.split,
+    aten.split_with_sizes,
     aten.squeeze,
     aten.sum,
     aten.t,
     aten.transpose,
+    aten.tril,
+    aten.triu,
+    aten.unbind,
+    aten.unfold,
     aten.unsqueeze,
+    aten.upsample_bicubic2d,
+    aten.upsample_bilinear2d,
+    aten.upsample_linear1d,
+    aten.upsample_nearest1d,
+    aten.upsample_nearest2d,
+    aten.upsample_nearest3d,
+    aten.upsample_trilinear3d,
+    aten.view_as_complex,
+    aten.view_as_real,
 )
 
 
 def _linear(operator):
     def apply_to_difference(epsilon, out, x, *args, **kwargs):
-        if not is_continuous(out):  # a cast to integers
+        if isinstance(out, torch.Tensor) and not is_continuous(out):  # a cast to integers
             return operator(x.value(epsilon), *args, **kwargs)
         return operator(x.difference, *args, **kwargs)
 
@@ -67,6 +109,14 @@ def _sum(epsilon, out, left, right, alpha):
     if dv is None:
         return du.expand_as(out)
     return torch.add(du, dv, alpha=alpha)
+
+
+@rule(aten.as_strided)
+def as_strided(epsilon, out, x, *geometry):
+    """Strides count in memory, where the difference may lie otherwise; a whole contiguous tensor lies in one way."""
+    if not x.primal.is_contiguous() or x.primal.untyped_storage().nbytes() != x.primal.nbytes:
+        raise UnsupportedOperator("it looks into the memory of a tensor that is not contiguous: index it instead")
+    return x.difference.contiguous().as_strided(*geometry)
 
 
 @rule(aten.cat)

@@ -1,5 +1,9 @@
 """Max pooling: the divided difference of a window's maximum is max_i ((a_i - m) / eps + d_i), m = max_i a_i."""
 
+import functools
+import itertools
+import math
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
@@ -9,23 +13,43 @@ from .pair import rule
 aten = torch.ops.aten
 
 
-@rule(aten.max_pool2d_with_indices)
-def max_pool2d(epsilon, out, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
-    """Of the maximum, its difference; of the indices, those at w."""
-    geometry = (_both(kernel), _both(stride or kernel), _both(padding), _both(dilation), ceil_mode)
-    return _MaxPool.apply(epsilon, geometry, *x, *out)
+def _pooling(backward, dimensions: int):
+    def max_pool(epsilon, out, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
+        """Of the maximum, its difference; of the indices, those at w."""
+        sizes = [_each(size, dimensions) for size in (kernel, stride or kernel, padding, dilation)]
+
+        def vjp(gradient, like, indices):
+            return backward(gradient, like, *sizes, ceil_mode, indices)
+
+        return _MaxPool.apply(epsilon, dimensions, functools.partial(_window_maximum, *sizes), vjp, *x, *out)
+
+    return max_pool
+
+
+def _adaptive_pooling(backward, dimensions: int):
+    def adaptive_max_pool(epsilon, out, x, size):
+        maximize = functools.partial(_adaptive_maximum, dimensions)
+        return _MaxPool.apply(epsilon, dimensions, maximize, backward, *x, *out)
+
+    return adaptive_max_pool
+
+
+rule(aten.max_pool2d_with_indices)(_pooling(aten.max_pool2d_with_indices_backward, 2))
+rule(aten.max_pool3d_with_indices)(_pooling(aten.max_pool3d_with_indices_backward, 3))
+rule(aten.adaptive_max_pool2d)(_adaptive_pooling(aten.adaptive_max_pool2d_backward, 2))
+rule(aten.adaptive_max_pool3d)(_adaptive_pooling(aten.adaptive_max_pool3d_backward, 3))
 
 
 class _MaxPool(torch.autograd.Function):
     """The gradient goes to the window's first maximal score (a_i - m) / eps + d_i; at eps = 0, to the argmax of a."""
 
     @staticmethod
-    def forward(ctx, epsilon, geometry, a, d, maximum, indices):
+    def forward(ctx, epsilon, dimensions, maximize, vjp, a, d, maximum, indices):
         if epsilon == 0:
-            out = d.flatten(-2).gather(-1, indices.flatten(-2)).view_as(indices)
+            out = d.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view_as(indices)
         else:
-            out, indices = _window_maximum(epsilon, geometry, a, d, maximum)
-        ctx.shape, ctx.geometry = d.shape, geometry
+            out, indices = maximize(epsilon, a, d, maximum)
+        ctx.shape, ctx.vjp = d.shape, vjp
         ctx.save_for_backward(indices)
         ctx.mark_non_differentiable(indices)
         return out, indices
@@ -35,37 +59,58 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx, gradient, _):
         (indices,) = ctx.saved_tensors
         shaped = gradient.new_empty(1).expand(ctx.shape)
-        d = aten.max_pool2d_with_indices_backward(gradient.contiguous(), shaped, *ctx.geometry, indices)
-        return None, None, None, d, None, None
+        return None, None, None, None, None, ctx.vjp(gradient.contiguous(), shaped, indices), None, None
 
 
-def _window_maximum(epsilon, geometry, a, d, maximum):
+def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):
     """Scan the window's offsets, keeping the best score and its flat position in the plane, as torch's indices are."""
-    kernel, stride, padding, dilation, _ = geometry
-    (height, width), rows, columns = a.shape[-2:], maximum.shape[-2], maximum.shape[-1]
-    needed = [
-        (n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip((rows, columns), stride, kernel, dilation, strict=True)
-    ]
-    margins = [padding[1], needed[1] - width - padding[1], padding[0], needed[0] - height - padding[0]]
-    if any(margins):
-        a, d = F.pad(a, margins, value=-torch.inf), F.pad(d, margins)
+    sizes, counts = a.shape[-len(kernel) :], maximum.shape[-len(kernel) :]
+    needed = [(n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip(counts, stride, kernel, dilation, strict=True)]
+    margins = [(p, n - size - p) for p, n, size in zip(padding, needed, sizes, strict=True)]
+    if any(map(any, margins)):
+        flat = list(itertools.chain(*reversed(margins)))
+        a, d = F.pad(a, flat, value=-torch.inf), F.pad(d, flat)
     best = offset = None
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            rows_here = slice(i * dilation[0], i * dilation[0] + (rows - 1) * stride[0] + 1, stride[0])
-            columns_here = slice(j * dilation[1], j * dilation[1] + (columns - 1) * stride[1] + 1, stride[1])
-            score = torch.sub(a[..., rows_here, columns_here], maximum).mul_(1 / epsilon)
-            score.add_(d[..., rows_here, columns_here])
-            if best is None:
-                best, offset = score, torch.zeros_like(score, dtype=torch.int64)
-            else:
-                offset.masked_fill_(score > best, i * dilation[0] * width + j * dilation[1])
-                torch.maximum(score, best, out=best)
-    row = torch.arange(rows, device=a.device).unsqueeze(1) * stride[0] - padding[0]
-    column = torch.arange(columns, device=a.device) * stride[1] - padding[1]
-    return best, offset.add_(row * width + column)
+    for place in itertools.product(*map(range, kernel)):
+        starts = [i * t for i, t in zip(place, dilation, strict=True)]
+        slices = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(starts, counts, stride, strict=True)]
+        window = (..., *slices)
+        score = torch.sub(a[window], maximum).mul_(1 / epsilon).add_(d[window])
+        if best is None:
+            best, offset = score, torch.zeros_like(score, dtype=torch.int64)
+        else:
+            offset.masked_fill_(score > best, _flat_position(starts, sizes))
+            torch.maximum(score, best, out=best)
+    first = [torch.arange(n, device=a.device) * s - p for n, s, p in zip(counts, stride, padding, strict=True)]
+    return best, offset.add_(_flat_position(torch.meshgrid(*first, indexing="ij"), sizes))
 
 
-def _both(size):
+def _adaptive_maximum(dimensions, epsilon, a, d, maximum):
+    """Windows from floor(i size / count) to ceil((i + 1) size / count); short ones repeat their last element."""
+    sizes, counts = a.shape[-dimensions:], maximum.shape[-dimensions:]
+    places = [_window_places(*both) for both in zip(sizes, counts, strict=True)]
+    for i, place in enumerate(places):  # to the shape (count_1, ..., count_n, window_1, ..., window_n)
+        shape = [1] * (2 * dimensions)
+        shape[i], shape[dimensions + i] = place.shape
+        places[i] = place.view(shape)
+    positions = _flat_position(places, sizes).flatten(dimensions).to(a.device)
+    a, d = (part.flatten(-dimensions)[..., positions] for part in (a, d))
+    scores = (a - maximum.unsqueeze(-1)).mul_(1 / epsilon).add_(d)
+    index = scores.argmax(-1, keepdim=True)
+    return scores.gather(-1, index).squeeze(-1), positions.expand_as(scores).gather(-1, index).squeeze(-1)
+
+
+def _window_places(size: int, count: int):
+    """(count, longest window): the places that each window covers."""
+    i = torch.arange(count).unsqueeze(1)
+    first, last = i * size // count, -(-(i + 1) * size // count) - 1
+    return torch.minimum(first + torch.arange(int((last - first).max()) + 1), last)
+
+
+def _flat_position(coordinates, sizes):
+    return sum(c * math.prod(sizes[i + 1 :]) for i, c in enumerate(coordinates))
+
+
+def _each(size, dimensions: int) -> list:
     sizes = [size] if isinstance(size, int) else list(size)
-    return sizes * 2 if len(sizes) == 1 else sizes
+    return sizes * dimensions if len(sizes) == 1 else sizes

@@ -10,21 +10,37 @@ from torch.fx.node import map_arg
 
 from . import (  # noqa: F401 (they register rules)
     activations,
+    attention,
     batch_norm,
     bilinear,
     comparison,
     inverse,
     layer_norm,
     linear,
+    linear_algebra,
+    ordering,
     piecewise,
     pointwise,
     pooling,
     power,
     random,
+    reduction,
     rounding,
+    selection,
     softmax,
 )
-from .pair import Discrete, Pair, UnsupportedOperator, derivative, find_rule, is_continuous, jump, primal, value, varies
+from .pair import (
+    Discrete,
+    Pair,
+    UnsupportedOperator,
+    derivative,
+    find_rule,
+    is_continuous,
+    jump,
+    primal,
+    value,
+    varies,
+)
 from .trace import trace
 
 aten = torch.ops.aten
@@ -95,7 +111,11 @@ class Program:
             out = record[node]
         else:
             out = record[node] = _at_w_0(node.target, args, kwargs)
-        return on_pairs(node.target, epsilon, out, args, kwargs)
+        try:
+            return on_pairs(node.target, epsilon, out, args, kwargs)
+        except UnsupportedOperator as error:
+            module = node.meta.get("module") or "(root)"
+            raise UnsupportedOperator(f"operator {node.target} (in module '{module}'): {error}") from error
 
     def _keep_overwritten(self, values: dict, record: dict) -> None:
         """Later runs must find the buffers at w_0 as the first run did."""

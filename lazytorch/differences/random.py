@@ -9,15 +9,24 @@ aten = torch.ops.aten
 #: Their results depend on the argument's shape alone, so they are constants.
 SHAPE_ONLY = (
     aten.bernoulli.p,
+    aten.cauchy,
     aten.empty_like,
+    aten.exponential,
     aten.full_like,
+    aten.geometric,
+    aten.log_normal,
     aten.new_empty,
+    aten.new_empty_strided,
     aten.new_full,
     aten.new_ones,
     aten.new_zeros,
+    aten.normal_functional,
     aten.ones_like,
     aten.rand_like,
+    aten.randint_like,
     aten.randn_like,
+    aten.random,
+    aten.uniform,
     aten.zeros_like,
 )
 

@@ -7,13 +7,12 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 import torch
 import torch._dynamo
 import torch.utils._pytree as pytree
-from torch._decomp import core_aten_decompositions
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call
-from .pair import find_rule
+from .decompositions import decompositions
 
 aten = torch.ops.aten
 
@@ -62,13 +61,13 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
 
     hooks = _name_nodes(module)
     example = [t.detach() for t in (*tensors.values(), *inputs)]
-    table = {op: how for op, how in core_aten_decompositions().items() if not find_rule(op)}
     try:
         # A compiled module is traced as the module it was compiled from.
         eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), eager:
-            functional = torch.func.functionalize(function)
-            traced = make_fx(functional, table, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+            traced = _functional(function, example)
+            if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
+                traced = _functional(_Relabelling(traced).run, example)
     except Exception as error:
         if _is_data_dependent(error):
             raise UntraceableModule(
@@ -82,6 +81,20 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
     _free_strides(traced.graph)
     traced.graph.eliminate_dead_code()
     return traced, out_spec
+
+
+def _functional(function, example: list):
+    traced = make_fx(
+        torch.func.functionalize(function), decompositions(), tracing_mode="fake", _allow_non_fake_inputs=True
+    )
+    return traced(*example)
+
+
+def _is_in_place(node) -> bool:
+    """Whether the node changes a tensor other than an updated buffer."""
+    if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+        return False
+    return node.target is not aten.copy_.default or node.args[0].op != "placeholder"
 
 
 #: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
@@ -124,6 +137,19 @@ def _name_nodes(module) -> list:
         hooks.append(child.register_forward_pre_hook(enter(path), prepend=True))
         hooks.append(child.register_forward_hook(leave, always_call=True))
     return hooks
+
+
+class _Relabelling(torch.fx.Interpreter):
+    """Runs a graph whose nodes are labelled, and labels those of the trace that it runs in."""
+
+    def run_node(self, node):
+        result = super().run_node(node)
+        if get_proxy_mode() is not None:
+            _label(node.meta.get("module", ""))
+        return result
+
+    def get_attr(self, *args):
+        return aten.lift_fresh(super().get_attr(*args))  # functionalize knows of constants what is lifted
 
 
 def _label(path):

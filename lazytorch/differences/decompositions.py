@@ -1,0 +1,133 @@
+"""Decompositions beyond torch's core table, into operators that have rules.
+
+A decomposition that returns NotImplemented leaves the operator in the trace, to its rule or to the refusal by name.
+"""
+
+import torch
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch._decomp.decompositions import one_layer_lstm
+
+from .pair import find_rule
+
+aten = torch.ops.aten
+
+#: Decompositions that torch has but keeps out of its core table.
+FURTHER = (
+    aten.addmv.default,
+    aten.bucketize.Tensor,
+    aten.dist.default,
+    aten.grid_sampler_2d.default,
+    aten.normal.float_Tensor,
+    aten.normal.Tensor_float,
+    aten.normal.Tensor_Tensor,
+)
+OWN = {}
+
+
+def decompositions() -> dict:
+    """Operator -> its decomposition, for the operators without a rule, and those of which a rule covers a part."""
+    table = dict(core_aten_decompositions().items()) | get_decompositions(FURTHER)
+    return {operator: how for operator, how in table.items() if not find_rule(operator)} | OWN
+
+
+def decomposition(*operators):
+    def register(function):
+        OWN.update(dict.fromkeys(operators, function))
+        return function
+
+    return register
+
+
+@decomposition(aten.linalg_vector_norm.default)
+def vector_norm(x, order=2, dim=None, keepdim=False, *, dtype=None):
+    if order == 2 and not x.is_complex():
+        return NotImplemented
+    x = x.abs() if x.is_complex() else x
+    return torch._refs.linalg.vector_norm(x, order, dim, keepdim, dtype=dtype)
+
+
+@decomposition(aten._cdist_forward.default)
+def cdist(left, right, p, compute_mode):
+    return torch.linalg.vector_norm(left.unsqueeze(-2) - right.unsqueeze(-3), p, -1)
+
+
+@decomposition(aten._pdist_forward.default)
+def pdist(x, p=2):
+    i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
+    return torch.linalg.vector_norm(x[i] - x[j], p, -1)
+
+
+@decomposition(aten._trilinear.default)
+def trilinear(left, middle, right, expand1, expand2, expand3, summed, unroll_dim=1):
+    """The sum over the dimensions ``summed`` of a product, each factor constant along the dimensions it expands."""
+    size = left.dim() + len(expand1)
+    factors = [[i for i in range(size) if i not in expand] for expand in (expand1, expand2, expand3)]
+    operands = [part for pair in zip((left, middle, right), factors, strict=True) for part in pair]
+    return torch.einsum(*operands, [i for i in range(size) if i not in summed])
+
+
+@decomposition(aten.abs.default)
+def absolute(x):
+    return torch.linalg.vector_norm(torch.view_as_real(x), dim=-1) if x.is_complex() else NotImplemented
+
+
+@decomposition(aten.angle.default)
+def angle(x):
+    return torch.atan2(x.imag, x.real) if x.is_complex() else NotImplemented
+
+
+@decomposition(aten.polar.default)
+def polar(radius, angle):
+    return torch.complex(radius * angle.cos(), radius * angle.sin())
+
+
+@decomposition(aten.scatter_reduce.two)
+def scatter_reduce(x, dim, index, source, reduce, *, include_self=True):
+    """Sums and means; other reductions have no rule."""
+    if reduce not in ("sum", "mean"):
+        return NotImplemented
+    start = x if include_self else x.scatter(dim, index, 0)
+    total = start.scatter_add(dim, index, source)
+    if reduce == "sum":
+        return total
+    ones = torch.ones_like(start) if include_self else torch.ones_like(start).scatter(dim, index, 0)
+    return total / ones.scatter_add(dim, index, torch.ones_like(source))
+
+
+@decomposition(aten._embedding_bag.default, aten._embedding_bag_forward_only.default)
+def embedding_bag(
+    weight, indices, offsets, scale=False, mode=0, sparse=False, factors=None, include_last=False, padding_idx=-1
+):
+    """Sums (mode 0) and means (1) of rows; the maximum (2) has no rule."""
+    if mode == 2:
+        return NotImplemented
+    bags = len(offsets) - include_last
+    bag = torch.searchsorted(offsets[:bags], torch.arange(len(indices), device=indices.device), right=True) - 1
+    used = (indices != padding_idx).to(weight.dtype)
+    rows = weight[indices] * (used if factors is None else used * factors).unsqueeze(1)
+    total = weight.new_zeros(bags, weight.shape[1]).index_add(0, bag, rows)
+    size = torch.zeros_like(offsets[:bags]).index_add(0, bag, used.to(offsets.dtype))
+    if mode == 1:
+        total = total / size.clamp(min=1).unsqueeze(1)
+    return total, bag, size, size
+
+
+@decomposition(aten.addbmm.default)
+def add_sum_of_matrix_products(x, left, right, *, beta=1, alpha=1):
+    return beta * x + alpha * torch.bmm(left, right).sum(0)
+
+
+@decomposition(aten.mkldnn_rnn_layer.default)
+def lstm_layer(x, w_input, w_hidden, b_input, b_hidden, h, c, reverse, *sizes):
+    """LSTM alone comes as this operator; torch's plain implementation unrolls it."""
+    parameters = (w_input, w_hidden, b_input, b_hidden)
+    start = [state.reshape(state.shape[-2:]) for state in (h, c)]
+    y, (last_h, last_c) = one_layer_lstm(x, start, parameters, True, reverse)
+    return y, last_h.view_as(h), last_c.view_as(c), y
+
+
+@decomposition(aten.rrelu_with_noise.default, aten.rrelu_with_noise_functional.default)
+def randomized_relu(x, noise, lower=0.125, upper=1 / 3, training=False, generator=None):
+    """A slope is drawn for every unit, active or not, so that one draw serves both weights."""
+    slope = torch.rand_like(x) * (upper - lower) + lower if training else (lower + upper) / 2
+    return slope * x + (1 - slope) * torch.relu(x)

@@ -1,0 +1,62 @@
+"""Selections: operators that are linear in some arguments, the values, while conditions or indices choose among them.
+
+S(x; s) has the divided difference S(d; s_1) + [S(a; s_1) - S(a; s_0)] / eps, the first term alone where the selectors
+s_0 at w_0 and s_1 at w agree; at eps = 0 that is S(d; s_0).
+"""
+
+import torch
+import torch.utils._pytree as pytree
+
+from .pair import Discrete, UnsupportedOperator, difference, jump, primal, rule, value, varies
+
+aten = torch.ops.aten
+
+#: Operator -> the positions of its values; all other arguments are selectors.
+SELECTIONS = {
+    aten.complex: (0, 1),
+    aten.diagonal_scatter: (0, 1),
+    aten.embedding: (0,),
+    aten.gather: (0,),
+    aten.index.Tensor: (0,),
+    aten.index_put: (0, 2),
+    aten.index_select: (0,),
+    aten.masked_scatter: (0, 2),
+    aten.scatter.src: (0, 3),
+    aten.scatter.value: (0, 3),
+    aten.scatter_add: (0, 3),
+    aten.select_scatter: (0, 1),
+    aten.slice_scatter: (0, 1),
+    aten.take: (0,),
+    aten.where.self: (1, 2),
+}
+
+
+def _selection(operator, positions):
+    def select(epsilon, out, *arguments, **options):
+        def call(values):
+            mixed = (values(x) if i in positions else _at_w(x, epsilon) for i, x in enumerate(arguments))
+            return operator(*mixed, **options)
+
+        result = call(_difference_or_zero)
+        if any(isinstance(leaf, Discrete) for leaf in pytree.tree_leaves(arguments, is_leaf=varies)):
+            at_w = call(primal)
+            if at_w.shape != out.shape:
+                raise UnsupportedOperator("how many elements it selects depends on theta: use torch.where")
+            result = result + jump(epsilon, out, at_w)
+        return result
+
+    return select
+
+
+def _difference_or_zero(x):
+    if isinstance(x, torch.Tensor):
+        return torch.zeros_like(x)
+    return 0 if difference(x) is None else difference(x)
+
+
+def _at_w(selector, epsilon):
+    return pytree.tree_map(lambda leaf: value(leaf, epsilon), selector, is_leaf=varies)
+
+
+for _operator, _positions in SELECTIONS.items():
+    rule(_operator)(_selection(_operator, _positions))
