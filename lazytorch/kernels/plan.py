@@ -1,0 +1,174 @@
+"""What a kernel will cost, decided before it is computed: a contraction for every parameter, and tiles that fit in memory.
+
+The features of a block of rows are held while those of one column block after another are computed and contracted with
+them. Larger blocks mean fewer passes through the network; so the contractions are chosen for the least work in all, of
+products and of passes, that features of their size allow.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .contractions import ELEMENTWISE, FORMS, Contraction, ParameterSpace
+from .inspection import Findings
+
+#: Column blocks in a block of rows: with a symmetric kernel, 1/16 more than half of the block on the diagonal is computed.
+COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows ``rows`` and columns ``columns`` of the kernel, ranges of examples; ``block``: those held while it is made."""
+
+    block: range
+    rows: range
+    columns: range
+
+    @property
+    def entries(self) -> int:
+        """Pairs of examples."""
+        return len(self.rows) * len(self.columns)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a kernel will be computed. ``str(plan)`` shows it.
+
+    ``forms`` and ``findings.parameters`` belong together; ``block`` and ``columns`` are numbers of examples held for
+    rows and for columns, ``chunk`` of those in one pass through the network, ``outputs`` of outputs at once; ``scratch``
+    is in numbers, ``memory`` in bytes.
+    """
+
+    kind: str
+    n1: int
+    n2: int
+    symmetric: bool
+    findings: Findings
+    forms: tuple[Contraction, ...]
+    block: int
+    columns: int
+    chunk: int
+    outputs: int
+    scratch: int
+    memory: int
+    itemsize: int
+
+    def tiles(self) -> list[Tile]:
+        """All tiles; of a symmetric kernel those that reach the diagonal from above."""
+        return list(self._tiles())
+
+    def _tiles(self) -> Iterator[Tile]:
+        for start in range(0, self.n1, self.block):
+            block = range(start, min(start + self.block, self.n1))
+            for first in range(start if self.symmetric else 0, self.n2, self.columns):
+                columns = range(first, min(first + self.columns, self.n2))
+                end = min(block.stop, columns.stop) if self.symmetric else block.stop
+                yield Tile(block, range(start, end), columns)
+
+    def output_ranges(self) -> list[range]:
+        """The outputs in the groups that are worked on at once."""
+        total = self.findings.outputs
+        return [range(k, min(k + self.outputs, total)) for k in range(0, total, self.outputs)]
+
+    def forms_for(self, outputs: range) -> list[Contraction]:
+        """The contractions for a group of outputs."""
+        pairs = zip(self.forms, self.findings.parameters, strict=True)
+        return [type(form)(parameter, self.kind, len(outputs)) for form, parameter in pairs]
+
+    def passes(self) -> int:
+        """Examples that go through the network, each forward once and backward for every output; repeats counted."""
+        tiles, groups = self.tiles(), len(self.output_ranges())
+        blocks = sum(len(block) for block in {tile.block for tile in tiles})
+        columns = sum(len(t.columns) for t in tiles if not self.symmetric or t.columns.start >= t.block.stop)
+        return (blocks if groups == 1 else sum(len(t.block) for t in tiles) * groups) + columns * (
+            groups if self.kind == "full" else 1
+        ) * (groups if groups > 1 else 1)
+
+    def multiply_adds(self, elementwise: int = 0) -> int:
+        """Of contractions and passes; each element of an intermediate result counts as ``elementwise``."""
+        pairs = sum(tile.entries for tile in self.tiles())
+        contraction = sum(form.per_pair(elementwise) for form in self.forms)
+        return pairs * contraction + self.passes() * self.pass_multiply_adds()
+
+    def pass_multiply_adds(self) -> int:
+        """Of one example: forward, backward for every output, and its features."""
+        findings = self.findings
+        network = (findings.forward_flops + findings.outputs * findings.backward_flops) // 2
+        return network + sum(form.per_example() for form in self.forms)
+
+    def __str__(self) -> str:
+        tiles = self.tiles()
+        pairs = sum(tile.entries for tile in tiles)
+        n2 = f"x {self.n2}" if not self.symmetric else "symmetric"
+        lines = [
+            f"{self.kind} kernel, {self.n1} {n2}, {self.findings.outputs} outputs ({len(self.output_ranges())} groups)",
+            f"tiles: {len(tiles)}, of {self.block} rows and {self.columns} columns; {self.chunk} examples in a pass",
+            f"memory: {self.memory / 2**20:.0f} MiB; features {self.feature_bytes() / 2**20:.2f} MiB for an example",
+            f"passes: {self.passes()} examples, {2e-9 * self.passes() * self.pass_multiply_adds():.3g} GFLOP",
+            f"all: {2e-9 * self.multiply_adds():.3g} GFLOP",
+            f"{'parameter':40s} {'contraction':16s} {'uses':>4s} {'positions':>9s} {'KiB/example':>12s} {'GFLOP':>9s}",
+        ]
+        for parameter, form in zip(self.findings.parameters, self.forms, strict=True):
+            how = form.name if parameter.uses else "differentiation"
+            positions = max((use.positions for use in parameter.uses), default=0)
+            size, cost = form.floats() * self.itemsize / 1024, 2e-9 * pairs * form.per_pair()
+            lines.append(f"{parameter.name:40s} {how:16s} {len(parameter.uses):4d} {positions:9d} {size:12.1f} {cost:9.3g}")
+        return "\n".join(lines)
+
+    def feature_bytes(self) -> int:
+        """Bytes of all features of an example."""
+        return sum(form.floats() for form in self.forms) * self.itemsize
+
+
+def make_plan(findings: Findings, kind: str, n1: int, n2: int | None, memory: int, itemsize: int) -> Plan:
+    """The plan of least work within ``memory`` bytes; ``n2`` None means the symmetric kernel.
+
+    Raises ValueError if not even one example fits.
+    """
+    outputs = findings.outputs
+    while True:
+        plans = [_plan(findings, kind, n1, n2, memory, itemsize, outputs, 4.0**i) for i in (-99, *range(-4, 12))]
+        fitting = [plan for plan in plans if plan is not None]
+        if fitting:
+            return min(fitting, key=lambda plan: plan.multiply_adds(ELEMENTWISE))
+        if outputs == 1:
+            raise ValueError(f"max_memory of {memory} bytes is too small for one example: give more")
+        outputs = -(-outputs // 2)
+
+
+def _plan(findings, kind, n1, n2, memory, itemsize, outputs, price) -> Plan | None:
+    """With the contractions that cost least if each number of the features costs ``price`` multiply-adds a pair."""
+    scratch = memory // 8 // itemsize
+    forms = tuple(_cheapest(p, kind, outputs, scratch, price) for p in findings.parameters)
+    one_pass = 2 * findings.saved + itemsize * sum(
+        use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses
+    )
+    symmetric = n2 is None
+    n2 = n1 if symmetric else n2
+    chunk = max(1, memory // 8 // max(one_pass, 1))
+    features = itemsize * sum(form.floats() for form in forms)
+    room = (memory - max(memory // 8, one_pass) - memory // 8) // max(features, 1)
+    if outputs < findings.outputs:
+        block = columns = 1
+        if room < 2:
+            return None
+    elif symmetric and room >= n1:
+        block, columns = n1, -(-n1 // COLUMNS)
+    else:
+        block = room * COLUMNS // (COLUMNS + 1)
+        if room < 2:
+            return None
+        block = max(1, block)
+        block = -(-n1 // -(-n1 // block))
+        columns = min(-(-block // COLUMNS), room - block, n2)
+    entry = 2 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind]
+    columns = max(1, min(columns, scratch // (block * entry)))
+    return Plan(
+        kind, n1, n2, symmetric, findings, forms, block, columns, min(chunk, block), outputs, scratch, memory, itemsize
+    )
+
+
+def _cheapest(parameter, kind, outputs, scratch, price) -> Contraction:
+    candidates = [form(parameter, kind, outputs) for form in FORMS]
+    possible = [c for c in candidates if c.possible and (c.scratch() <= scratch or isinstance(c, ParameterSpace))]
+    return min(possible, key=lambda c: c.per_pair(ELEMENTWISE) + price * c.floats())
