@@ -12,6 +12,7 @@ Features, of which a list is held for a block of examples, have the examples fir
 and K = 1; for the diagonal R is the number of outputs and K = 1.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -21,6 +22,8 @@ from .inspection import Parameter, Use
 
 #: A pass over memory costs about as much as this many multiply-adds of a matrix product, per element.
 ELEMENTWISE = 16
+#: Intermediate numbers that stay in the caches of a processor.
+CACHED = 2**20
 
 
 class Contraction:
@@ -42,10 +45,10 @@ class Contraction:
 
     def floats(self) -> int:
         """Numbers of the features of one example."""
-        raise NotImplementedError
+        return sum(u.groups * u.positions * (u.inputs + self.outputs * u.outputs) for u in self.uses)
 
     def scratch(self) -> int:
-        """Numbers of intermediate results for one pair of examples."""
+        """Intermediate numbers for one pair of examples."""
         return 0
 
     def per_pair(self, elementwise: int = 0) -> int:
@@ -57,19 +60,33 @@ class Contraction:
         return 0
 
     def allocate(self, n: int, like: Tensor) -> list[Tensor]:
-        """Features for n examples."""
+        """Room for the features of n examples: for every use operands, then cotangents."""
+        features = []
+        for use in self.uses:
+            shape, dtype = (n, use.groups, use.positions, use.inputs), like.dtype
+            if use.kind == "tokens":
+                shape, dtype = shape[:3], torch.int64
+            features += [like.new_empty(shape, dtype=dtype), like.new_empty(self.cotangents_shape(n, use))]
+        return features
+
+    def cotangents_shape(self, n: int, use: Use) -> tuple[int, ...]:
+        """How the cotangents of one use are held, with the outputs second."""
         raise NotImplementedError
 
     def fill(self, features: list[Tensor], output: int, number: int, operand: Tensor, gradient: Tensor) -> None:
         """Enter what use ``number`` gives for one output: operand A and cotangent G of its layer."""
         raise NotImplementedError
 
-    def contract(self, left: list[Tensor], right: list[Tensor], kernel: Tensor, scratch: int) -> None:
-        """Add the kernel of this parameter to ``kernel`` (R, n1, K, n2, K), within ``scratch`` intermediate numbers."""
+    def contract(self, left: list[Tensor], right: list[Tensor], kernel: Tensor, scratch: int, symmetric: bool) -> None:
+        """Add the kernel of this parameter to ``kernel`` (R, n1, K, n2, K), within ``scratch`` intermediate numbers.
+
+        If ``symmetric``, only pairs i <= j need be computed, others may be.
+        """
         raise NotImplementedError
 
-    def _pairs(self) -> Iterator[tuple[Use, Use]]:
-        return ((left, right) for left in self.uses for right in self.uses)
+    def _by_output(self) -> list[slice]:
+        """The outputs that belong to each of the R kernels."""
+        return [slice(k, k + 1) for k in range(self.outputs)] if self.repeats > 1 else [slice(None)]
 
 
 class ParameterSpace(Contraction):
@@ -88,53 +105,82 @@ class ParameterSpace(Contraction):
         return sum(self.outputs * u.groups * u.positions * u.inputs * u.outputs for u in self.uses)
 
     def allocate(self, n, like):
-        return [like.new_zeros(n, self.outputs, self.size)]
+        return [like.new_empty(n, self.outputs, self.size)]
 
     def fill(self, features, output, number, operand, gradient):
-        jacobian, use = features[0][:, output], self.uses[number]
+        jacobian, use, first_use = features[0][:, output], self.uses[number], number == 0
         if use.kind == "vector":
-            jacobian += gradient
+            jacobian.copy_(gradient if first_use else jacobian + gradient)
         elif use.kind == "tokens":
+            if first_use:
+                jacobian.zero_()
             index = operand.flatten(1).clamp(min=0).unsqueeze(2).expand(-1, -1, use.outputs)
             rows = gradient.flatten(1, 2).masked_fill(operand.flatten(1).unsqueeze(2) < 0, 0)
             jacobian.unflatten(1, (-1, use.outputs)).scatter_add_(1, index, rows)
         else:
-            factors = (operand, gradient) if use.kind == "transposed" else (gradient, operand)
-            jacobian += (factors[0].mT @ factors[1]).flatten(1)
+            first, second = (operand, gradient) if use.kind == "transposed" else (gradient, operand)
+            product = (first.mT @ second).flatten(1)
+            jacobian.copy_(product if first_use else product.add_(jacobian))
 
-    def contract(self, left, right, kernel, scratch):
-        for number in range(self.repeats):
-            outputs = slice(number, number + 1) if self.repeats > 1 else slice(None)
-            n1, rows, n2, columns = kernel[number].shape
-            matrix = kernel[number].view(n1 * rows, n2 * columns)
-            matrix.addmm_(left[0][:, outputs].reshape(n1 * rows, -1), right[0][:, outputs].reshape(n2 * columns, -1).T)
+    def contract(self, left, right, kernel, scratch, symmetric):
+        n1, rows, n2, columns = kernel.shape[1:]
+        step = max(1, n1 // 4, 128 // rows) if symmetric else n1
+        for start in range(0, n1, step):
+            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
+            for number, outputs in enumerate(self._by_output()):
+                first, second = left[0][here, outputs], right[0][there, outputs]
+                matrix = kernel[number].view(n1 * rows, n2 * columns)
+                matrix = matrix[start * rows : (start + step) * rows, there.start * columns :]
+                matrix.addmm_(first.reshape(len(first) * rows, -1), second.reshape(len(second) * columns, -1).T)
 
 
-class PositionSpace(Contraction):
+class OverPositions(Contraction):
+    """What the forms share that keep operands and cotangents: they go over row blocks, pairs of uses and groups."""
+
+    def contract(self, left, right, kernel, scratch, symmetric):
+        n1, n2 = kernel.shape[1], kernel.shape[3]
+        step = self.step(n1, n2, scratch if kernel.device.type != "cpu" else min(scratch, CACHED))
+        for start in range(0, n1, step):
+            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
+            for u, v in itertools.product(range(len(self.uses)), repeat=2):
+                for group in range(self.uses[u].groups):
+                    first = (left[2 * u][here, group], left[2 * u + 1][here, :, group])
+                    second = (right[2 * v][there, group], right[2 * v + 1][there, :, group])
+                    self.add(first, second, kernel[:, here, :, there], symmetric)
+
+    def pairs(self) -> Iterator[tuple[Use, Use]]:
+        """All pairs of uses."""
+        return itertools.product(self.uses, repeat=2)
+
+    def step(self, n1: int, n2: int, scratch: int) -> int:
+        """How many rows to take at once."""
+        raise NotImplementedError
+
+    def add(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], kernel: Tensor, symmetric: bool) -> None:
+        """Add what two uses, operands and cotangents of one group, give to ``kernel``."""
+        raise NotImplementedError
+
+
+class PositionSpace(OverPositions):
     """Gram matrices of operands and of cotangents over positions, multiplied elementwise."""
 
     name = "position space"
 
-    def floats(self):
-        return sum(u.groups * u.positions * (u.inputs + self.outputs * u.outputs) for u in self.uses)
-
     def scratch(self):
-        return max(u.positions * v.positions * (2 * self.rows**2 + 1) for u, v in self._pairs())
+        return max(u.positions * v.positions * (2 * self.rows**2 + 1) for u, v in self.pairs())
+
+    def step(self, n1, n2, scratch):
+        return max(1, scratch // (self.scratch() * n2))
 
     def per_pair(self, elementwise=0):
         both = self.repeats * self.rows**2
         return sum(
             u.groups * u.positions * v.positions * (u.inputs + both * (self.folded * u.outputs + elementwise))
-            for u, v in self._pairs()
+            for u, v in self.pairs()
         )
 
-    def allocate(self, n, like):
-        features = []
-        for u in self.uses:
-            shape = (n, u.groups, u.positions) if u.kind == "tokens" else (n, u.groups, u.positions, u.inputs)
-            features.append(like.new_zeros(shape, dtype=torch.int64 if u.kind == "tokens" else like.dtype))
-            features.append(like.new_zeros(n, self.outputs // self.folded, u.groups, u.positions, self.folded, u.outputs))
-        return features
+    def cotangents_shape(self, n, use):
+        return (n, self.outputs // self.folded, use.groups, use.positions, self.folded, use.outputs)
 
     def fill(self, features, output, number, operand, gradient):
         if output == 0:
@@ -142,30 +188,16 @@ class PositionSpace(Contraction):
         cotangents = features[2 * number + 1]
         (cotangents[:, 0, :, :, output] if self.folded > 1 else cotangents[:, output, :, :, 0]).copy_(gradient)
 
-    def contract(self, left, right, kernel, scratch):
-        n2 = kernel.shape[3]
-        step = max(1, scratch // (self.scratch() * n2))
-        for start in range(0, kernel.shape[1], step):
-            rows = slice(start, start + step)
-            for u in range(len(self.uses)):
-                for v in range(len(self.uses)):
-                    a, b = (left[2 * u][rows], left[2 * u + 1][rows]), (right[2 * v], right[2 * v + 1])
-                    for group in range(self.uses[u].groups):
-                        self._add(a[0][:, group], b[0][:, group], a[1][:, :, group], b[1][:, :, group], kernel[:, rows])
-
-    def _add(self, operands1, operands2, cotangents1, cotangents2, kernel):
+    def add(self, first, second, kernel, symmetric):
         n1, rows, n2, columns = kernel.shape[1:]
-        s1, s2 = operands1.shape[1], operands2.shape[1]
-        gram = _gram(operands1, operands2)
-        for number in range(self.repeats):
-            outputs = slice(number, number + 1) if self.repeats > 1 else slice(None)
-            g1 = cotangents1[:, outputs].reshape(n1 * rows * s1, -1)
-            g2 = cotangents2[:, outputs].reshape(n2 * columns * s2, -1)
-            product = (g1 @ g2.T).view(n1, rows, s1, n2, columns, s2).mul_(gram.view(n1, 1, s1, n2, 1, s2))
-            kernel[number] += product[:, :, 0, :, :, 0] if s1 == s2 == 1 else product.sum((2, 5))
+        gram = _gram(first[0], second[0]).view(n1, 1, first[0].shape[1], n2, 1, second[0].shape[1])
+        for number, outputs in enumerate(self._by_output()):
+            left, right = (side[:, outputs].flatten(3).flatten(0, 2) for side in (first[1], second[1]))
+            product = (left @ right.T).view(n1, rows, gram.shape[2], n2, columns, gram.shape[5]).mul_(gram)
+            kernel[number] += product.sum((2, 5)) if gram[0, 0, :, 0, 0].numel() > 1 else product[:, :, 0, :, :, 0]
 
 
-class Pairwise(Contraction):
+class Pairwise(OverPositions):
     """For every pair of examples the Gram matrix of their operands, through which one's cotangents go to the other."""
 
     name = "pairwise"
@@ -174,51 +206,34 @@ class Pairwise(Contraction):
     def possible(self):
         return super().possible and self.kind == "full"
 
-    def floats(self):
-        return sum(u.groups * u.positions * (u.inputs + self.outputs * u.outputs) for u in self.uses)
-
     def scratch(self):
-        return max(v.positions * (u.positions + self.outputs * u.outputs) for u, v in self._pairs())
+        return max(v.positions * (u.positions + self.outputs * u.outputs) for u, v in self.pairs())
+
+    def step(self, n1, n2, scratch):
+        return max(1, scratch // self.scratch())
 
     def per_pair(self, elementwise=0):
         return sum(
             u.groups * u.positions * v.positions * (u.inputs + self.outputs * u.outputs + elementwise)
             + u.groups * self.outputs * u.outputs * v.positions * (self.outputs + elementwise)
-            for u, v in self._pairs()
+            for u, v in self.pairs()
         )
 
-    def allocate(self, n, like):
-        features = []
-        for u in self.uses:
-            shape = (n, u.groups, u.positions) if u.kind == "tokens" else (n, u.groups, u.positions, u.inputs)
-            features.append(like.new_zeros(shape, dtype=torch.int64 if u.kind == "tokens" else like.dtype))
-            features.append(like.new_zeros(n, u.groups, self.outputs, u.outputs, u.positions))
-        return features
+    def cotangents_shape(self, n, use):
+        return (n, self.outputs, use.groups, use.outputs, use.positions)
 
     def fill(self, features, output, number, operand, gradient):
         if output == 0:
             features[2 * number].copy_(operand)
-        features[2 * number + 1][:, :, output].copy_(gradient.mT)
+        features[2 * number + 1][:, output].copy_(gradient.mT)
 
-    def contract(self, left, right, kernel, scratch):
-        step = max(1, scratch // self.scratch())
-        for start in range(0, kernel.shape[1], step):
-            rows = slice(start, start + step)
-            for u in range(len(self.uses)):
-                for v in range(len(self.uses)):
-                    a, b = (left[2 * u][rows], left[2 * u + 1][rows]), (right[2 * v], right[2 * v + 1])
-                    for group in range(self.uses[u].groups):
-                        self._add(a[0][:, group], b[0][:, group], a[1][:, group], b[1][:, group], kernel[0, rows])
-
-    @staticmethod
-    def _add(operands1, operands2, cotangents1, cotangents2, kernel):
-        n1, rows, n2, columns = kernel.shape
-        s1 = operands1.shape[1]
-        for j in range(n2):
-            gram = _gram(operands1, operands2[j : j + 1]).view(n1, s1, -1).to(kernel.dtype)
-            moved = cotangents1.reshape(n1, -1, s1) @ gram
-            product = moved.view(n1 * rows, -1) @ cotangents2[j].reshape(columns, -1).T
-            kernel[:, :, j] += product.view(n1, rows, columns)
+    def add(self, first, second, kernel, symmetric):
+        for j in range(kernel.shape[3]):
+            n1 = min(kernel.shape[1], j + 1) if symmetric else kernel.shape[1]
+            (operands, cotangents), columns = (side[:n1] for side in first), second[1][j].flatten(1)
+            gram = _gram(operands, second[0][j : j + 1]).view(n1, operands.shape[1], -1).to(kernel.dtype)
+            moved = cotangents.flatten(1, 2) @ gram
+            kernel[0, :n1, :, j] += (moved.view(-1, columns.shape[1]) @ columns.T).view(n1, -1, len(columns))
 
 
 def _gram(left: Tensor, right: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def features(network: Network, plan: Plan, inputs: tuple[Tensor, ...], outputs: 
     """What the contractions of ``plan`` need of the examples ``inputs``, for these outputs: a list for each parameter."""
     n = len(inputs[0])
     forms = plan.forms_for(outputs)
-    like = torch.empty((), dtype=network.dtype, device=network.device)
+    like = network.zeros()
     result = [form.allocate(n, like) for form in forms]
     structured = any(parameter.uses for parameter in plan.findings.parameters)
     for start in range(0, n if structured else 0, plan.chunk):
@@ -46,9 +46,7 @@ def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], fea
     for index, output in enumerate(outputs):
         cotangents = _cotangents(values[:, output], calls, structured if index == 0 else [])
         for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):
-            if cotangents[use.call] is not None:
-                gradient = _gradient(call, use, n, operand, cotangents[use.call])
-                form.fill(tensors, index, number, operand, gradient)
+            form.fill(tensors, index, number, operand, _gradient(call, use, n, operand, cotangents[use.call]))
 
 
 def _operand(call: Call, use, n: int) -> Tensor | None:
@@ -59,7 +57,9 @@ def _operand(call: Call, use, n: int) -> Tensor | None:
         return call.layer.operand(call.arguments, use.layout, n)
 
 
-def _gradient(call: Call, use, n: int, operand, cotangent: Tensor) -> Tensor:
+def _gradient(call: Call, use, n: int, operand, cotangent: Tensor | None) -> Tensor:
+    if cotangent is None:  # the output does not depend on this call
+        cotangent = torch.zeros(call.shape, dtype=call.dtype, device=call.arguments["input"].device)
     if use.kind == "vector":
         return call.layer.vector(call.arguments, use.layout, n, operand, cotangent)
     return call.layer.cotangent(call.arguments, use.layout, n, cotangent)
@@ -84,5 +84,4 @@ def _fill_others(network: Network, jacobians: dict[str, Tensor], inputs: tuple[T
         for index, output in enumerate(outputs):
             gradients = torch.autograd.grad(values[0, output], parameters, retain_graph=True, allow_unused=True)
             for jacobian, gradient in zip(jacobians.values(), gradients, strict=True):
-                if gradient is not None:
-                    jacobian[i, index] = gradient.flatten()
+                jacobian[i, index] = 0 if gradient is None else gradient.flatten()

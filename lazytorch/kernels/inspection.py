@@ -1,5 +1,6 @@
 """What two passes over three examples tell of a module: which parameters have structure, and that examples do not mix."""
 
+import ctypes
 from collections import Counter
 from typing import NamedTuple
 
@@ -52,25 +53,31 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     """
     refuse_training_modes(network.net)
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
-    three = tuple(x[index] for x in inputs)
-    two = tuple(x[:2] for x in three)
-    names = list(network.parameters)
-    saved = [Counter(), Counter()]
-    with FlopCounterMode(display=False) as flops, _counting(saved[0]):
-        outputs, calls = network(three, names)
-    forward = flops.get_total_flops() // 3
+    three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
+    states, saved = _random_states(network.device), [Counter(), Counter()]
+    with FlopCounterMode(display=False) as forward, _counting(saved[0]):
+        outputs, calls = network(tuple(x.clone() for x in three), network.parameters)
     with _counting(saved[1]):
-        fewer_outputs, fewer_calls = network(two, names)
-    _refuse_randomness(network, three, outputs, fewer_outputs)
-    with FlopCounterMode(display=False) as flops:
-        cotangents, outside = _cotangents(network, outputs, calls)
-    fewer, _ = _cotangents(network, fewer_outputs, fewer_calls)
-    layouts = _layouts(calls, cotangents, fewer_calls, fewer)
-    parameters = tuple(_parameter(network, name, calls, layouts, outside) for name in names)
-    _refuse_mixing(network, three)
+        fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
+    _refuse_randomness(network, states, outputs, fewer_outputs)
+    with FlopCounterMode(display=False) as backward:
+        first = _gradients(network, outputs[0], calls, three)
+    _refuse_mixing(network, first.inputs)
+    second = _gradients(network, outputs[1], calls)
+    last = _gradients(network, fewer_outputs[1], fewer_calls)
+    evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3), (last.cotangents, 1, 2)]
+    layouts = _layouts(calls, fewer_calls, evidence)
+    outside = first.outside | second.outside
+    parameters = [_parameter(network, name, calls, layouts, outside) for name in network.parameters]
     per_example = sum(saved[0].values()) - sum(saved[1].values())
-    used = tuple(p for p in parameters if p.uses or p.name in outside)
-    return Findings(outputs.shape[1], len(calls), used, per_example, forward, flops.get_total_flops() // 9)
+    return Findings(
+        outputs.shape[1],
+        len(calls),
+        tuple(p for p in parameters if p is not None),
+        per_example,
+        forward.get_total_flops() // 3,
+        backward.get_total_flops() // 3,
+    )
 
 
 def refuse_training_modes(net: nn.Module) -> None:
@@ -80,7 +87,9 @@ def refuse_training_modes(net: nn.Module) -> None:
             if module.running_mean is None:
                 raise ValueError(f"module {name!r} mixes the examples of a batch: give it running statistics")
             if module.training:
-                raise ValueError(f"module {name!r} mixes the examples of a batch in training mode: call net.eval() first")
+                raise ValueError(
+                    f"module {name!r} mixes the examples of a batch in training mode: call net.eval() first"
+                )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise ValueError(f"module {name!r} is random in training mode: call net.eval() first")
 
@@ -96,33 +105,42 @@ def _counting(sizes: Counter):
     return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
 
 
-def _cotangents(network: Network, outputs: Tensor, calls: list[Call]) -> tuple[list[list[Tensor | None]], set[str]]:
-    """Of a combination of each example's outputs, the cotangents of all calls; the parameters reached otherwise."""
-    weights = torch.linspace(1, 2, outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
-    if not outputs.requires_grad:
-        return [[None] * len(calls) for _ in outputs], set()
-    targets = [*(call.edge for call in calls), *network.parameters.values()]
-    cotangents, outside = [], set()
-    for example in outputs:
-        gradients = torch.autograd.grad(example @ weights, targets, retain_graph=True, allow_unused=True)
-        cotangents.append(gradients[: len(calls)])
-        rest = zip(network.parameters, gradients[len(calls) :], strict=True)
-        outside |= {name for name, gradient in rest if gradient is not None}
-    return cotangents, outside
+class _Gradients(NamedTuple):
+    """Of a combination of one example's outputs: the calls' cotangents, the parameters reached otherwise, the inputs'."""
+
+    cotangents: list[Tensor | None]
+    outside: set[str]
+    inputs: list[Tensor | None]
 
 
-def _layouts(calls, cotangents, fewer_calls, fewer_cotangents) -> list[Layout | None]:
-    """Where the examples lie in each call's output; None where that is not certain."""
-    if [(c.layer, c.names) for c in calls] != [(c.layer, c.names) for c in fewer_calls]:
+def _gradients(network: Network, values: Tensor, calls: list[Call], inputs=()) -> _Gradients:
+    inputs = [x for x in inputs if x.requires_grad]
+    if not values.requires_grad:
+        return _Gradients([None] * len(calls), set(), [None] * len(inputs))
+    targets = [*(call.edge for call in calls), *network.parameters.values(), *inputs]
+    weights = torch.linspace(1, 2, len(values), dtype=values.dtype, device=values.device)
+    gradients = torch.autograd.grad(values @ weights, targets, retain_graph=True, allow_unused=True)
+    end = len(targets) - len(inputs)
+    pairs = zip(network.parameters, gradients[len(calls) : end], strict=True)
+    outside = {name for name, gradient in pairs if gradient is not None}
+    return _Gradients(list(gradients[: len(calls)]), outside, list(gradients[end:]))
+
+
+def _layouts(calls: list[Call], fewer: list[Call], evidence) -> list[Layout | None]:
+    """Where the examples lie in each call's output; None where that is not certain.
+
+    ``evidence``: (cotangents of all calls, the example they belong to, the number of examples).
+    """
+    if [(c.layer, c.names) for c in calls] != [(c.layer, c.names) for c in fewer]:
         return [None] * len(calls)
     return [
-        _layout(call, [each[i] for each in cotangents], other.shape, [each[i] for each in fewer_cotangents])
-        for i, (call, other) in enumerate(zip(calls, fewer_calls, strict=True))
+        _layout(call, other.shape, [(cotangents[i], example, n) for cotangents, example, n in evidence])
+        for i, (call, other) in enumerate(zip(calls, fewer, strict=True))
     ]
 
 
-def _layout(call: Call, cotangents, fewer_shape, fewer_cotangents) -> Layout | None:
-    """The only layout in which each example's cotangent is 0 at all other examples."""
+def _layout(call: Call, fewer_shape: torch.Size, evidence) -> Layout | None:
+    """The only layout in which an example's cotangent is 0 at all others."""
     shape = call.shape
     if len(shape) != len(fewer_shape):
         return None
@@ -131,29 +149,27 @@ def _layout(call: Call, cotangents, fewer_shape, fewer_cotangents) -> Layout | N
         return None
     if not call.layer.allows(call.arguments, axes[0], len(shape)):
         return None
-    many = shape[axes[0]] > 3
-    options = [Layout(axes[0], major) for major in ((True, False) if many else (True,))]
-    found = [o for o in options if _separate(o, cotangents) and _separate(o, fewer_cotangents)]
+    options = [Layout(axes[0], major) for major in ((True,) if shape[axes[0]] == 3 else (True, False))]
+    found = [option for option in options if all(_separate(option, *each) for each in evidence)]
     return found[0] if len(found) == 1 else None
 
 
-def _separate(layout: Layout, cotangents: list[Tensor | None]) -> bool:
-    """Whether the cotangent of each example is 0 at the others."""
-    for i, cotangent in enumerate(cotangents):
-        if cotangent is not None:
-            parts = layout.split(cotangent, len(cotangents))
-            if not bool((torch.cat((parts[:i], parts[i + 1 :])) == 0).all()):
-                return False
-    return True
+def _separate(layout: Layout, cotangent: Tensor | None, example: int, n: int) -> bool:
+    """Whether the cotangent of an example is 0 at the others."""
+    if cotangent is None:
+        return True
+    parts = layout.split(cotangent, n)
+    return bool((torch.cat((parts[:example], parts[example + 1 :])) == 0).all())
 
 
-def _parameter(network: Network, name: str, calls: list[Call], layouts, outside: set[str]) -> Parameter:
+def _parameter(network: Network, name: str, calls: list[Call], layouts, outside: set[str]) -> Parameter | None:
+    """None if the outputs do not depend on it."""
     size = network.parameters[name].numel()
     places = [(i, key) for i, call in enumerate(calls) for key, value in call.names.items() if value == name]
     if name in outside or any(layouts[i] is None for i, _ in places):
-        outside.add(name)
         return Parameter(name, size, ())
-    return Parameter(name, size, tuple(_use(calls[i], i, key, layouts[i]) for i, key in places))
+    uses = tuple(_use(calls[i], i, key, layouts[i]) for i, key in places)
+    return Parameter(name, size, uses) if uses else None
 
 
 def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
@@ -167,32 +183,21 @@ def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
     return Use(index, argument, layout, *cotangent.shape[1:3], inputs, cotangent.shape[3], kind)
 
 
-def _refuse_mixing(network: Network, inputs: tuple[Tensor, ...]) -> None:
-    """Exactly, where inputs are differentiable: the gradient of one example's outputs is 0 at another's inputs."""
-    leaves = tuple(x.detach().requires_grad_(x.is_floating_point()) for x in inputs)
-    outputs, _ = network(leaves)
-    floating = [x for x in leaves if x.requires_grad]
-    if not floating or not outputs.requires_grad:
-        return
-    weights = torch.linspace(1, 2, outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
-    gradients = torch.autograd.grad(outputs[0] @ weights, floating, allow_unused=True)
+def _refuse_mixing(network: Network, gradients: list[Tensor | None]) -> None:
+    """Exactly, where inputs are differentiable: the gradient of the first example's outputs is 0 at the others' inputs."""
     for gradient in gradients:
         if gradient is not None and not bool((gradient[1:] == 0).all()):
             _mixes(network)
 
 
-def _refuse_randomness(network: Network, inputs, outputs: Tensor, fewer: Tensor) -> None:
-    """Raise if a pass draws random numbers or if the outputs of an example depend on the pass or on other examples."""
-    states = _random_states(network.device)
-    with torch.no_grad():
-        alone = network(tuple(x[:1] for x in inputs))[0]
-    kind = type(network.net).__name__
-    if not all(torch.equal(*pair) for pair in zip(states, _random_states(network.device), strict=True)):
+def _refuse_randomness(network: Network, states: list[bytes], outputs: Tensor, fewer: Tensor) -> None:
+    """Raise if the passes drew random numbers or if outputs depend on the pass or on the number of examples."""
+    if states != _random_states(network.device):
+        kind = type(network.net).__name__
         raise ValueError(f"{kind} draws random numbers: a tangent kernel needs a deterministic network, try net.eval()")
     tolerance = 100 * torch.finfo(outputs.dtype).eps ** 0.75
-    for other in (outputs[:1], fewer[:1]):
-        if not bool(((other - alone).abs() <= tolerance * (1 + alone.abs().amax())).all()):
-            _mixes(network)
+    if not bool(((outputs[:2] - fewer).abs() <= tolerance * (1 + fewer.abs().amax())).all()):
+        _mixes(network)
 
 
 def _mixes(network: Network):
@@ -203,6 +208,6 @@ def _mixes(network: Network):
     )
 
 
-def _random_states(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+def _random_states(device: torch.device) -> list[bytes]:
+    states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    return [ctypes.string_at(state.data_ptr(), state.numel()) for state in states]

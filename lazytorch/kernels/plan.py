@@ -8,26 +8,28 @@ products and of passes, that features of their size allow.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .contractions import ELEMENTWISE, FORMS, Contraction, ParameterSpace
 from .inspection import Findings
 
-#: Column blocks in a block of rows: with a symmetric kernel, 1/16 more than half of the block on the diagonal is computed.
+#: Blocks of rows hold as many times more examples than blocks of columns.
 COLUMNS = 8
 
 
-@dataclass(frozen=True)
-class Tile:
-    """Rows ``rows`` and columns ``columns`` of the kernel, ranges of examples; ``block``: those held while it is made."""
+class Tile(NamedTuple):
+    """Rows and columns of the kernel, ranges of examples; ``diagonal``: both are the same, and so are the entries
+    (i, j) and (j, i)."""
 
-    block: range
     rows: range
     columns: range
+    diagonal: bool
 
     @property
-    def entries(self) -> int:
-        """Pairs of examples."""
-        return len(self.rows) * len(self.columns)
+    def pairs(self) -> int:
+        """Pairs of examples to be computed."""
+        n = len(self.rows)
+        return n * (n + 1) // 2 if self.diagonal else n * len(self.columns)
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,16 @@ class Plan:
     itemsize: int
 
     def tiles(self) -> list[Tile]:
-        """All tiles; of a symmetric kernel those that reach the diagonal from above."""
+        """All tiles; of a symmetric kernel those on and above the diagonal."""
         return list(self._tiles())
 
     def _tiles(self) -> Iterator[Tile]:
         for start in range(0, self.n1, self.block):
-            block = range(start, min(start + self.block, self.n1))
-            for first in range(start if self.symmetric else 0, self.n2, self.columns):
-                columns = range(first, min(first + self.columns, self.n2))
-                end = min(block.stop, columns.stop) if self.symmetric else block.stop
-                yield Tile(block, range(start, end), columns)
+            rows = range(start, min(start + self.block, self.n1))
+            if self.symmetric:
+                yield Tile(rows, rows, True)
+            for first in range(rows.stop if self.symmetric else 0, self.n2, self.columns):
+                yield Tile(rows, range(first, min(first + self.columns, self.n2)), False)
 
     def output_ranges(self) -> list[range]:
         """The outputs in the groups that are worked on at once."""
@@ -78,17 +80,19 @@ class Plan:
     def passes(self) -> int:
         """Examples that go through the network, each forward once and backward for every output; repeats counted."""
         tiles, groups = self.tiles(), len(self.output_ranges())
-        blocks = sum(len(block) for block in {tile.block for tile in tiles})
-        columns = sum(len(t.columns) for t in tiles if not self.symmetric or t.columns.start >= t.block.stop)
-        return (blocks if groups == 1 else sum(len(t.block) for t in tiles) * groups) + columns * (
-            groups if self.kind == "full" else 1
-        ) * (groups if groups > 1 else 1)
+        columns = sum(len(tile.columns) for tile in tiles if not tile.diagonal)
+        if groups == 1:
+            return sum(len(rows) for rows in {tile.rows for tile in tiles}) + columns
+        # With several groups of outputs blocks are single examples, and only rows are held from one group to the next.
+        again = groups if self.kind == "full" else 1
+        return sum(len(tile.rows) + again * len(tile.columns) for tile in tiles)
 
     def multiply_adds(self, elementwise: int = 0) -> int:
         """Of contractions and passes; each element of an intermediate result counts as ``elementwise``."""
-        pairs = sum(tile.entries for tile in self.tiles())
-        contraction = sum(form.per_pair(elementwise) for form in self.forms)
-        return pairs * contraction + self.passes() * self.pass_multiply_adds()
+        contraction = sum(form.per_pair(elementwise) for form in self.forms) * len(self.output_ranges()) ** (
+            2 if self.kind == "full" else 1
+        )
+        return sum(tile.pairs for tile in self.tiles()) * contraction + self.passes() * self.pass_multiply_adds()
 
     def pass_multiply_adds(self) -> int:
         """Of one example: forward, backward for every output, and its features."""
@@ -98,7 +102,7 @@ class Plan:
 
     def __str__(self) -> str:
         tiles = self.tiles()
-        pairs = sum(tile.entries for tile in tiles)
+        pairs = sum(tile.pairs for tile in tiles)
         n2 = f"x {self.n2}" if not self.symmetric else "symmetric"
         lines = [
             f"{self.kind} kernel, {self.n1} {n2}, {self.findings.outputs} outputs ({len(self.output_ranges())} groups)",
@@ -112,7 +116,9 @@ class Plan:
             how = form.name if parameter.uses else "differentiation"
             positions = max((use.positions for use in parameter.uses), default=0)
             size, cost = form.floats() * self.itemsize / 1024, 2e-9 * pairs * form.per_pair()
-            lines.append(f"{parameter.name:40s} {how:16s} {len(parameter.uses):4d} {positions:9d} {size:12.1f} {cost:9.3g}")
+            lines.append(
+                f"{parameter.name:40s} {how:16s} {len(parameter.uses):4d} {positions:9d} {size:12.1f} {cost:9.3g}"
+            )
         return "\n".join(lines)
 
     def feature_bytes(self) -> int:
@@ -148,21 +154,21 @@ def _plan(findings, kind, n1, n2, memory, itemsize, outputs, price) -> Plan | No
     chunk = max(1, memory // 8 // max(one_pass, 1))
     features = itemsize * sum(form.floats() for form in forms)
     room = (memory - max(memory // 8, one_pass) - memory // 8) // max(features, 1)
+    entry = 3 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind]
+    largest = math.isqrt(scratch // entry)
     if outputs < findings.outputs:
         block = columns = 1
         if room < 2:
             return None
-    elif symmetric and room >= n1:
-        block, columns = n1, -(-n1 // COLUMNS)
+    elif symmetric and min(room, largest) >= n1:
+        block = columns = n1
     else:
-        block = room * COLUMNS // (COLUMNS + 1)
+        block = min(room * COLUMNS // (COLUMNS + 1), largest)
         if room < 2:
             return None
         block = max(1, block)
         block = -(-n1 // -(-n1 // block))
         columns = min(-(-block // COLUMNS), room - block, n2)
-    entry = 2 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind]
-    columns = max(1, min(columns, scratch // (block * entry)))
     return Plan(
         kind, n1, n2, symmetric, findings, forms, block, columns, min(chunk, block), outputs, scratch, memory, itemsize
     )

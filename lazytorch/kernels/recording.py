@@ -25,6 +25,7 @@ class Call(NamedTuple):
     arguments: dict
     names: dict[str, str]
     shape: torch.Size
+    dtype: torch.dtype
     edge: GradientEdge
     version: int
 
@@ -56,16 +57,28 @@ class Recorder(TorchFunctionMode):
         if layer is None or len(args) > len(layer.signature):
             return function(*args, **kwargs)
         arguments = dict(zip(layer.signature, args, strict=False)) | kwargs
-        names = {key: self._names[id(arguments[key])] for key in layer.parameters if id(arguments.get(key)) in self._names}
+        names = {
+            key: self._names[id(arguments[key])] for key in layer.parameters if id(arguments.get(key)) in self._names
+        }
         if not names or not layer.accepts(arguments):
             return function(*args, **kwargs)
         arguments |= {key: self._leaves[name] for key, name in names.items()}
-        output = function(*(arguments[key] for key in layer.signature[: len(args)]), **{k: arguments[k] for k in kwargs})
+        output = function(
+            *(arguments[key] for key in layer.signature[: len(args)]), **{k: arguments[k] for k in kwargs}
+        )
         if output._is_view():  # an operation in place on a view would cut its edge off the graph
             output = output.clone()
         arguments = {key: value.detach() if isinstance(value, Tensor) else value for key, value in arguments.items()}
         self.calls.append(
-            Call(layer, arguments, names, output.shape, get_gradient_edge(output), arguments["input"]._version)
+            Call(
+                layer,
+                arguments,
+                names,
+                output.shape,
+                output.dtype,
+                get_gradient_edge(output),
+                arguments["input"]._version,
+            )
         )
         return output
 
@@ -110,6 +123,10 @@ class Network:
     def device(self) -> torch.device:
         """The device of the parameters."""
         return next(iter(self.parameters.values())).device
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Of the network's type and on its device."""
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
     def __call__(self, inputs: tuple[Tensor, ...], recorded=()) -> tuple[Tensor, list[Call]]:
         """The outputs (n, K) and the calls of layers with the parameters named in ``recorded``."""

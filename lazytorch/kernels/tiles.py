@@ -24,7 +24,7 @@ class Kernel:
 
     def compute(self) -> Tensor:
         """All of it, in memory."""
-        kernel = torch.zeros(self.shape, dtype=self.network.dtype, device=self.network.device)
+        kernel = self.network.zeros(*self.shape)
         for tile in self.plan.tiles():
             self.write(kernel, tile)
         self._held = None
@@ -35,45 +35,48 @@ class Kernel:
         values = self.tile(tile)
         rows, columns = _slice(tile.rows), _slice(tile.columns)
         kernel[rows, columns] = values
-        if self.plan.symmetric:
-            kernel[columns, rows] = values.transpose(0, 1).mT if self.plan.kind == "full" else values.transpose(0, 1)
+        if self.plan.symmetric and not tile.diagonal:
+            kernel[columns, rows] = self._mirrored(values)
 
     def tile(self, tile: Tile) -> Tensor:
-        """(rows, columns, ...) of the kernel; of a symmetric one exactly symmetric where it meets the diagonal."""
-        plan, n1, n2 = self.plan, len(tile.rows), len(tile.columns)
-        values = torch.zeros((n1, n2, *self.shape[2:]), dtype=self.network.dtype, device=self.network.device)
-        inside = plan.symmetric and tile.columns.start < tile.block.stop
-        for outputs in plan.output_ranges():
-            block = self._block(tile.block, outputs)
-            left = _rows(block, range(n1))
-            for others in plan.output_ranges() if plan.kind == "full" else [outputs]:
-                if inside and others == outputs:
-                    right = _rows(block, range(tile.columns.start - tile.block.start, tile.columns.stop - tile.block.start))
-                else:
-                    right = self._features(self.right, tile.columns, others)
-                part = self._contract(left, right, n1, n2, outputs, others)
-                if plan.kind == "full":
+        """(rows, columns, ...) of the kernel; exactly symmetric on the diagonal."""
+        kind, groups = self.plan.kind, self.plan.output_ranges()
+        values = self.network.zeros(len(tile.rows), len(tile.columns), *self.shape[2:])
+        for outputs in groups:
+            left = self._rows(tile.rows, outputs)
+            for others in groups if kind == "full" else [outputs]:
+                same = tile.diagonal and others == outputs
+                right = left if same else self._features(self.right, tile.columns, others)
+                part = self._contract(left, right, tile, outputs, others, same)
+                if kind == "full":
                     values[:, :, _slice(outputs), _slice(others)] = part[0].transpose(1, 2)
-                elif plan.kind == "trace":
+                elif kind == "trace":
                     values += part[0, :, 0, :, 0]
                 else:
                     values[:, :, _slice(outputs)] = part[:, :, 0, :, 0].permute(1, 2, 0)
-        if inside:
-            square = values[-n2:]
-            mirrored = square.transpose(0, 1)
-            square.copy_((square + (mirrored.mT if plan.kind == "full" else mirrored)) / 2)
-        return values
+        return self._symmetrised(values) if tile.diagonal else values
 
-    def _contract(self, left, right, n1: int, n2: int, outputs: range, others: range) -> Tensor:
+    def _symmetrised(self, values: Tensor) -> Tensor:
+        """The pairs i < j mirrored, and the mean of each pair (i, i) and its mirror image."""
+        n = len(values)
+        weight = torch.ones(n, n, dtype=values.dtype, device=values.device).triu()
+        weight.diagonal().mul_(0.5)
+        values.mul_(weight.view(n, n, *(1,) * (values.dim() - 2)))
+        return values + self._mirrored(values)
+
+    def _mirrored(self, values: Tensor) -> Tensor:
+        return values.transpose(0, 1).mT if self.plan.kind == "full" else values.transpose(0, 1)
+
+    def _contract(self, left, right, tile: Tile, outputs: range, others: range, symmetric: bool) -> Tensor:
         kind = self.plan.kind
-        repeats = len(outputs) if kind == "diagonal" else 1
         rows, columns = (len(outputs), len(others)) if kind == "full" else (1, 1)
-        kernel = torch.zeros(repeats, n1, rows, n2, columns, dtype=self.network.dtype, device=self.network.device)
-        for form, a, b in zip(self.plan.forms_for(outputs), left, right, strict=True):
-            form.contract(a, b, kernel, self.plan.scratch)
+        repeats = len(outputs) if kind == "diagonal" else 1
+        kernel = self.network.zeros(repeats, len(tile.rows), rows, len(tile.columns), columns)
+        for form, first, second in zip(self.plan.forms_for(outputs), left, right, strict=True):
+            form.contract(first, second, kernel, self.plan.scratch, symmetric)
         return kernel
 
-    def _block(self, examples: range, outputs: range) -> list[list[Tensor]]:
+    def _rows(self, examples: range, outputs: range) -> list[list[Tensor]]:
         """The features of a block of rows, which are held until another is asked for."""
         key = (examples, outputs)
         if self._held is None or self._held[0] != key:
@@ -83,10 +86,6 @@ class Kernel:
 
     def _features(self, inputs, examples: range, outputs: range) -> list[list[Tensor]]:
         return features(self.network, self.plan, tuple(x[_slice(examples)] for x in inputs), outputs)
-
-
-def _rows(features: list[list[Tensor]], examples: range) -> list[list[Tensor]]:
-    return [[tensor[_slice(examples)] for tensor in tensors] for tensors in features]
 
 
 def _slice(examples: range) -> slice:

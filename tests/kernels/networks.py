@@ -128,7 +128,9 @@ def cross_attention():
 
 
 def packed_cross_attention():
-    net = Lambda(lambda self, x, y: self.layer(x, y, y)[0].flatten(1), layer=nn.MultiheadAttention(4, 2, batch_first=True))
+    net = Lambda(
+        lambda self, x, y: self.layer(x, y, y)[0].flatten(1), layer=nn.MultiheadAttention(4, 2, batch_first=True)
+    )
     return net, (torch.randn(3, 2, 4), torch.randn(3, 5, 4))
 
 
@@ -163,7 +165,9 @@ def used_twice():
 
 
 def recurrent():
-    net = Lambda(lambda self, x: self.head(self.lstm(x)[0][:, -1]), lstm=nn.LSTM(3, 4, batch_first=True), head=nn.Linear(4, 2))
+    net = Lambda(
+        lambda self, x: self.head(self.lstm(x)[0][:, -1]), lstm=nn.LSTM(3, 4, batch_first=True), head=nn.Linear(4, 2)
+    )
     return net, torch.randn(4, 5, 3)
 
 
