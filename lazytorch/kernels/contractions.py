@@ -1,15 +1,17 @@
 """Three exact ways to the kernel of one parameter, sum_p J_ik[p] J_jl[p], with what each costs.
 
 J_ik = sum_s G_ik[s] (x) A_i[s] over positions s, for every use of the parameter (:mod:`.layers`). With D inputs and O
-outputs at each of S positions (Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel", ICML 2022):
+outputs at each of S positions:
 
     parameter space   J_ik, then J J^T                                      (nK)^2 O D + nK O D S
     position space    sum_{s,s'} (A_i[s] . A_j[s']) (G_ik[s] . G_jl[s'])    (nS)^2 D + (nKS)^2 O
     pairwise          M_ij = A_i A_j^T, then <M_ij^T G_ik, G_jl>            n^2 (S^2 D + K O S^2 + K^2 O S)
 
 Features, of which a list is held for a block of examples, have the examples first. Kernels are accumulated in blocks
-(R, n1, K, n2, K): R = 1 for the full kernel; for the trace, whose outputs are more of the parameter's coordinates, R = 1
-and K = 1; for the diagonal R is the number of outputs and K = 1.
+(R, n1, K, n2, K): R = 1 for the full kernel; R = 1 and K = 1 for the trace, where the outputs are more coordinates of
+the parameter; for the diagonal R is the number of outputs and K = 1.
+
+Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022), section 3.
 """
 
 import itertools

@@ -8,13 +8,13 @@ from .plan import Plan
 from .recording import Call, Network
 
 _CHANGES = (
-    "the network calls other layers for some examples than for others: compute the kernel of each group of examples that "
-    "it treats alike"
+    "the network calls other layers for some examples than for others: compute the kernel of each group of examples "
+    "that it treats alike"
 )
 
 
 def features(network: Network, plan: Plan, inputs: tuple[Tensor, ...], outputs: range) -> list[list[Tensor]]:
-    """What the contractions of ``plan`` need of the examples ``inputs``, for these outputs: a list for each parameter."""
+    """What the contractions of ``plan`` need of the examples ``inputs`` for these outputs; a list for each parameter."""
     n = len(inputs[0])
     forms = plan.forms_for(outputs)
     like = network.zeros()

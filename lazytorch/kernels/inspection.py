@@ -1,4 +1,4 @@
-"""What two passes over three examples tell of a module: which parameters have structure, and that examples do not mix."""
+"""What passes over two and three examples tell of a module: its parameters' uses, and that examples do not mix."""
 
 import ctypes
 from collections import Counter
@@ -51,7 +51,7 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
         ValueError: a module in training mode that mixes examples or draws random numbers, or examples that interact
             otherwise, or results that differ from one pass to the next.
     """
-    refuse_training_modes(network.net)
+    _refuse_training_modes(network.net)
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
     three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
     states, saved = _random_states(network.device), [Counter(), Counter()]
@@ -60,10 +60,10 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     with _counting(saved[1]):
         fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
     _refuse_randomness(network, states, outputs, fewer_outputs)
-    with FlopCounterMode(display=False) as backward:
-        first = _gradients(network, outputs[0], calls, three)
+    first = _gradients(network, outputs[0], calls, three)
     _refuse_mixing(network, first.inputs)
-    second = _gradients(network, outputs[1], calls)
+    with FlopCounterMode(display=False) as backward:
+        second = _gradients(network, outputs[1], calls)
     last = _gradients(network, fewer_outputs[1], fewer_calls)
     evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3), (last.cotangents, 1, 2)]
     layouts = _layouts(calls, fewer_calls, evidence)
@@ -80,7 +80,7 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     )
 
 
-def refuse_training_modes(net: nn.Module) -> None:
+def _refuse_training_modes(net: nn.Module) -> None:
     """Raise ValueError if a module of ``net`` mixes examples or is random because it is in training mode."""
     for name, module in net.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -106,7 +106,7 @@ def _counting(sizes: Counter):
 
 
 class _Gradients(NamedTuple):
-    """Of a combination of one example's outputs: the calls' cotangents, the parameters reached otherwise, the inputs'."""
+    """Of a combination of an example's outputs: the calls' cotangents, the parameters reached otherwise, the inputs'."""
 
     cotangents: list[Tensor | None]
     outside: set[str]
@@ -184,7 +184,7 @@ def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
 
 
 def _refuse_mixing(network: Network, gradients: list[Tensor | None]) -> None:
-    """Exactly, where inputs are differentiable: the gradient of the first example's outputs is 0 at the others' inputs."""
+    """Exactly, where inputs are differentiable: the first example's outputs have gradient 0 at the others' inputs."""
     for gradient in gradients:
         if gradient is not None and not bool((gradient[1:] == 0).all()):
             _mixes(network)
@@ -203,8 +203,8 @@ def _refuse_randomness(network: Network, states: list[bytes], outputs: Tensor, f
 def _mixes(network: Network):
     kind = type(network.net).__name__
     raise ValueError(
-        f"{kind} mixes the examples of a batch, or changes from pass to pass: a tangent kernel needs outputs that depend "
-        f"on their own example alone; look for statistics over the batch dimension, and for net.eval()"
+        f"{kind} mixes the examples of a batch, or changes from pass to pass: a tangent kernel needs outputs that "
+        f"depend on their own example alone; look for statistics over the batch dimension, and try net.eval()"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a kernel will cost, decided before it is computed: a contraction for every parameter, and tiles that fit in memory.
+"""How a kernel will be computed: a contraction for every parameter, and tiles that fit in memory.
 
 The features of a block of rows are held while those of one column block after another are computed and contracted with
 them. Larger blocks mean fewer passes through the network; so the contractions are chosen for the least work in all, of
@@ -37,8 +37,8 @@ class Plan:
     """How a kernel will be computed. ``str(plan)`` shows it.
 
     ``forms`` and ``findings.parameters`` belong together; ``block`` and ``columns`` are numbers of examples held for
-    rows and for columns, ``chunk`` of those in one pass through the network, ``outputs`` of outputs at once; ``scratch``
-    is in numbers, ``memory`` in bytes.
+    rows and for columns, ``chunk`` of those in one pass through the network; ``outputs`` is how many are worked on at
+    once, ``scratch`` in numbers, ``memory`` in bytes.
     """
 
     kind: str
@@ -126,14 +126,16 @@ class Plan:
         return sum(form.floats() for form in self.forms) * self.itemsize
 
 
-def make_plan(findings: Findings, kind: str, n1: int, n2: int | None, memory: int, itemsize: int) -> Plan:
+def make_plan(findings: Findings, kind: str, n1: int, n2: int | None, memory: int, itemsize: int, workers: int) -> Plan:
     """The plan of least work within ``memory`` bytes; ``n2`` None means the symmetric kernel.
 
     Raises ValueError if not even one example fits.
     """
     outputs = findings.outputs
     while True:
-        plans = [_plan(findings, kind, n1, n2, memory, itemsize, outputs, 4.0**i) for i in (-99, *range(-4, 12))]
+        plans = [
+            _plan(findings, kind, n1, n2, memory, itemsize, workers, outputs, 4.0**i) for i in (-99, *range(-4, 12))
+        ]
         fitting = [plan for plan in plans if plan is not None]
         if fitting:
             return min(fitting, key=lambda plan: plan.multiply_adds(ELEMENTWISE))
@@ -142,7 +144,7 @@ def make_plan(findings: Findings, kind: str, n1: int, n2: int | None, memory: in
         outputs = -(-outputs // 2)
 
 
-def _plan(findings, kind, n1, n2, memory, itemsize, outputs, price) -> Plan | None:
+def _plan(findings, kind, n1, n2, memory, itemsize, workers, outputs, price) -> Plan | None:
     """With the contractions that cost least if each number of the features costs ``price`` multiply-adds a pair."""
     scratch = memory // 8 // itemsize
     forms = tuple(_cheapest(p, kind, outputs, scratch, price) for p in findings.parameters)
@@ -155,7 +157,7 @@ def _plan(findings, kind, n1, n2, memory, itemsize, outputs, price) -> Plan | No
     features = itemsize * sum(form.floats() for form in forms)
     room = (memory - max(memory // 8, one_pass) - memory // 8) // max(features, 1)
     entry = 3 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind]
-    largest = math.isqrt(scratch // entry)
+    largest = min(math.isqrt(scratch // entry), -(-n1 // workers))
     if outputs < findings.outputs:
         block = columns = 1
         if room < 2:

@@ -14,12 +14,11 @@ from torch.overrides import TorchFunctionMode
 from ..functional import call
 from .layers import LAYERS, Layer
 
-
 _ATTENTION = inspect.signature(F.multi_head_attention_forward)
 
 
 class Call(NamedTuple):
-    """One call of a layer: ``names`` says which arguments are which parameters, ``edge`` where the cotangent comes in."""
+    """One call of a layer: ``names`` of the arguments that are parameters, ``edge`` where the cotangent comes in."""
 
     layer: Layer
     arguments: dict

@@ -1,10 +1,12 @@
 """The empirical tangent kernel Theta(x1, x2) = J(x1) J(x2)^T of a module, exactly."""
 
-import torch
+import os
+
 from torch import Tensor, nn
 
 from ..anchored import Anchored
-from .inspection import inspect_network, refuse_training_modes
+from . import workers
+from .inspection import inspect_network
 from .plan import Plan, make_plan
 from .recording import Network, exact_arithmetic
 from .tiles import Kernel
@@ -12,15 +14,61 @@ from .tiles import Kernel
 KINDS = ("full", "trace", "diagonal")
 
 
-def empirical_ntk(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Tensor:
-    """Doc."""
+def empirical_ntk(
+    net: nn.Module,
+    x1: Tensor | tuple[Tensor, ...],
+    x2: Tensor | tuple[Tensor, ...] | None = None,
+    kind: str = "full",
+    weights: dict[str, Tensor] | None = None,
+    max_memory: int | str | None = None,
+    file: str | os.PathLike | None = None,
+) -> Tensor:
+    """The tangent kernel over the trainable parameters of ``net``.
+
+    kind="full": (n1, n2, K, K), entry [i, j, k, l] = df_k(x1_i) . df_l(x2_j); "trace": (n1, n2), its sum over k = l;
+    "diagonal": (n1, n2, K), its entries k = l. Output shapes other than (n, K) are flattened to K.
+
+    Linear layers, convolutions, normalisations, embeddings and attention's projections, with any ties and repetitions,
+    are contracted from what goes into them and the cotangents of what comes out, in the way that takes the fewest
+    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, one example at
+    a time. Nothing is approximated. :func:`plan_ntk` shows what will be done.
+
+    Cost: one forward and K backward passes for every example, repeated for column blocks where not all examples'
+    features fit in ``max_memory``; and the contraction. Memory: ``max_memory`` beside the inputs, the network and the
+    result. With ``x2`` None half is computed, and the result is exactly symmetric. TF32 is off.
+
+    Under ``torch.distributed`` every process must make the same call; each computes its share of the tiles and returns
+    the whole kernel.
+
+    Args:
+        net: any module whose examples do not interact; a :class:`CenteredModel` means its network at ``weights()``.
+        x1: (n1, ...) inputs, a tensor or a tuple of them.
+        x2: (n2, ...) inputs; None means x1.
+        kind: "full", "trace" or "diagonal".
+        weights: dict name -> tensor, values to use instead of the module's own parameters (and buffers); the inputs
+            and everything else floating are converted to their type.
+        max_memory: of the workspace, in bytes or as "4GiB"; 1 GiB if None.
+        file: a .npy file to write the kernel to, tile by tile; called again after an interruption it goes on. The
+            result is then memory-mapped from it. Processes that share it must be on one machine.
+
+    Raises:
+        ValueError: unknown ``kind``, unsuitable inputs, a module that mixes examples or is random (with the remedy), or
+            ``max_memory`` too small for one example.
+        FileExistsError: ``file`` holds another computation.
+
+    Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022).
+    """
     with exact_arithmetic():
         kernel = _prepared(net, x1, x2, kind, weights, max_memory)
-        return kernel.compute()
+        return kernel.compute() if file is None else kernel.stream(file)
 
 
 def plan_ntk(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Plan:
-    """Doc."""
+    """How :func:`empirical_ntk` of the same arguments would compute the kernel; ``print`` it.
+
+    It has the contraction of every parameter, tiles, passes through the network and FLOPs. Cost: two forward and three
+    backward passes of three examples.
+    """
     with exact_arithmetic():
         return _prepared(net, x1, x2, kind, weights, max_memory).plan
 
@@ -30,7 +78,6 @@ def _prepared(net, x1, x2, kind, weights, max_memory) -> Kernel:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
     if isinstance(net, Anchored):
         net = net.to_module()
-    refuse_training_modes(net)
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise ValueError(f"{type(net).__name__} has no trainable parameters: a tangent kernel needs at least one")
     network = Network(net, values_at(net, weights))
@@ -39,7 +86,7 @@ def _prepared(net, x1, x2, kind, weights, max_memory) -> Kernel:
     findings = inspect_network(network, left)
     n2 = None if right is None else len(right[0])
     memory = parse_memory(max_memory)
-    plan = make_plan(findings, kind, len(left[0]), n2, memory, network.dtype.itemsize)
+    plan = make_plan(findings, kind, len(left[0]), n2, memory, network.dtype.itemsize, workers.count())
     return Kernel(network, plan, left, right)
 
 

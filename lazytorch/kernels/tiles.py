@@ -1,11 +1,17 @@
 """The tiles of a kernel, one after another."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from . import workers
 from .features import features
 from .plan import Plan, Tile
 from .recording import Network
+from .streaming import KernelFile, identify
 
 
 class Kernel:
@@ -23,16 +29,29 @@ class Kernel:
         return (self.plan.n1, self.plan.n2, *outputs)
 
     def compute(self) -> Tensor:
-        """All of it, in memory."""
+        """All of it, in memory; under torch.distributed each process computes its part and has the whole."""
         kernel = self.network.zeros(*self.shape)
-        for tile in self.plan.tiles():
+        for _, tile in self._progress(workers.share(dict(enumerate(self.plan.tiles())))):
             self.write(kernel, tile)
-        self._held = None
-        return kernel
+        return workers.add_up(kernel)
 
-    def write(self, kernel, tile: Tile) -> None:
+    def stream(self, path) -> Tensor:
+        """Into a file, without the tiles that it has already; returns a tensor that is read from the file."""
+        file = KernelFile(path, self.shape, self.network.dtype, self._identity())
+        done = workers.from_first(file.create)
+        tiles = {number: tile for number, tile in enumerate(self.plan.tiles()) if number not in done}
+        values = file.open()
+        for number, tile in self._progress(workers.share(tiles)):
+            self.write(values, tile)
+            file.finish(values, number)
+        workers.wait()
+        return file.load()
+
+    def write(self, kernel: Tensor | np.ndarray, tile: Tile) -> None:
         """Compute a tile and enter it, and its mirror image if the kernel is symmetric."""
         values = self.tile(tile)
+        if isinstance(kernel, np.ndarray):
+            values = values.cpu()
         rows, columns = _slice(tile.rows), _slice(tile.columns)
         kernel[rows, columns] = values
         if self.plan.symmetric and not tile.diagonal:
@@ -83,6 +102,21 @@ class Kernel:
             self._held = None  # let go of the last before making room for the next
             self._held = (key, self._features(self.left, examples, outputs))
         return self._held[1]
+
+    def _progress(self, tiles: dict[int, Tile]) -> Iterator[tuple[int, Tile]]:
+        """The tiles, with a bar on stderr that counts pairs of examples, if it takes more than a few seconds."""
+        total = sum(tile.pairs for tile in tiles.values())
+        with tqdm(desc="kernel", total=total, unit="pair", delay=3, disable=workers.rank() > 0) as bar:
+            for number, tile in tiles.items():
+                yield number, tile
+                bar.update(tile.pairs)
+        self._held = None
+
+    def _identity(self) -> str:
+        network = self.network
+        modules = [type(module).__qualname__ for module in network.net.modules()]
+        settings = (self.plan.kind, self.plan.symmetric, self.plan.tiles(), modules, list(network.parameters))
+        return identify(settings, (*network.parameters.values(), *network.constants.values(), *self.left, *self.right))
 
     def _features(self, inputs, examples: range, outputs: range) -> list[list[Tensor]]:
         return features(self.network, self.plan, tuple(x[_slice(examples)] for x in inputs), outputs)
