@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .contractions import Contraction
+from .inspection import signature
 from .plan import Plan
 from .recording import Call, Network
 
@@ -14,7 +15,7 @@ _CHANGES = (
 
 
 def features(network: Network, plan: Plan, inputs: tuple[Tensor, ...], outputs: range) -> list[list[Tensor]]:
-    """What the contractions of ``plan`` need of the examples ``inputs`` for these outputs; a list for each parameter."""
+    """What the contractions of ``plan`` need of the examples ``inputs`` for these outputs, for each parameter."""
     n = len(inputs[0])
     forms = plan.forms_for(outputs)
     like = network.zeros()
@@ -34,7 +35,7 @@ def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], fea
     """From the cotangents of all calls, one output after another."""
     n = len(inputs[0])
     values, calls = network(inputs, network.parameters)
-    if len(calls) != plan.findings.calls:
+    if signature(calls) != plan.findings.calls:
         raise RuntimeError(_CHANGES)
     layers = [
         (form, tensors, number, use, calls[use.call])
@@ -42,7 +43,8 @@ def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], fea
         for number, use in enumerate(form.uses)
     ]
     operands = [_operand(call, use, n) for _, _, number, use, call in layers]
-    structured = [network.parameters[p.name] for p in plan.findings.parameters if p.uses]
+    others = {p.name for p in plan.findings.parameters if not p.uses}
+    structured = [tensor for name, tensor in network.parameters.items() if name not in others]
     for index, output in enumerate(outputs):
         cotangents = _cotangents(values[:, output], calls, structured if index == 0 else [])
         for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):

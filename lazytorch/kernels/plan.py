@@ -13,13 +13,12 @@ from typing import NamedTuple
 from .contractions import ELEMENTWISE, FORMS, Contraction, ParameterSpace
 from .inspection import Findings
 
-#: Blocks of rows hold as many times more examples than blocks of columns.
+#: Blocks of rows hold at most so many times more examples than blocks of columns.
 COLUMNS = 8
 
 
 class Tile(NamedTuple):
-    """Rows and columns of the kernel, ranges of examples; ``diagonal``: both are the same, and so are the entries
-    (i, j) and (j, i)."""
+    """Rows and columns of the kernel, ranges of examples; if ``diagonal`` the same, with entries (i, j) and (j, i)."""
 
     rows: range
     columns: range
@@ -89,10 +88,10 @@ class Plan:
 
     def multiply_adds(self, elementwise: int = 0) -> int:
         """Of contractions and passes; each element of an intermediate result counts as ``elementwise``."""
-        contraction = sum(form.per_pair(elementwise) for form in self.forms) * len(self.output_ranges()) ** (
-            2 if self.kind == "full" else 1
-        )
-        return sum(tile.pairs for tile in self.tiles()) * contraction + self.passes() * self.pass_multiply_adds()
+        groups = len(self.output_ranges())
+        pairs = sum(tile.pairs for tile in self.tiles()) * (groups**2 if self.kind == "full" else groups)
+        contraction = sum(form.per_pair(elementwise) for form in self.forms)
+        return pairs * contraction + self.passes() * self.pass_multiply_adds()
 
     def pass_multiply_adds(self) -> int:
         """Of one example: forward, backward for every output, and its features."""
@@ -131,49 +130,56 @@ def make_plan(findings: Findings, kind: str, n1: int, n2: int | None, memory: in
 
     Raises ValueError if not even one example fits.
     """
-    outputs = findings.outputs
-    while True:
-        plans = [
-            _plan(findings, kind, n1, n2, memory, itemsize, workers, outputs, 4.0**i) for i in (-99, *range(-4, 12))
-        ]
-        fitting = [plan for plan in plans if plan is not None]
-        if fitting:
-            return min(fitting, key=lambda plan: plan.multiply_adds(ELEMENTWISE))
+    outputs, case = findings.outputs, (findings, kind, n1, n2, itemsize, workers)
+    while (plan := _best(*case, memory, outputs)) is None:
         if outputs == 1:
-            raise ValueError(f"max_memory of {memory} bytes is too small for one example: give more")
+            enough = memory
+            while _best(*case, enough, 1) is None:
+                enough *= 2
+            raise ValueError(
+                f"max_memory of {memory} bytes is too small for one example: give {enough / 2**20:.3g} MiB"
+            )
         outputs = -(-outputs // 2)
+    return plan
 
 
-def _plan(findings, kind, n1, n2, memory, itemsize, workers, outputs, price) -> Plan | None:
+def _best(findings, kind, n1, n2, itemsize, workers, memory, outputs) -> Plan | None:
+    """Of the plans with features ever smaller; None if not one fits."""
+    prices = (0.0, *(4.0**i for i in range(-4, 12)))
+    plans = [_plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) for price in prices]
+    fitting = [plan for plan in plans if plan is not None]
+    return min(fitting, key=lambda plan: plan.multiply_adds(ELEMENTWISE)) if fitting else None
+
+
+def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> Plan | None:
     """With the contractions that cost least if each number of the features costs ``price`` multiply-adds a pair."""
-    scratch = memory // 8 // itemsize
+    share = memory // 8  # for passes, and for intermediate results; features have the rest
+    scratch = share // itemsize
     forms = tuple(_cheapest(p, kind, outputs, scratch, price) for p in findings.parameters)
     one_pass = 2 * findings.saved + itemsize * sum(
         use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses
     )
-    symmetric = n2 is None
-    n2 = n1 if symmetric else n2
-    chunk = max(1, memory // 8 // max(one_pass, 1))
     features = itemsize * sum(form.floats() for form in forms)
-    room = (memory - max(memory // 8, one_pass) - memory // 8) // max(features, 1)
-    entry = 3 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind]
-    largest = min(math.isqrt(scratch // entry), -(-n1 // workers))
-    if outputs < findings.outputs:
-        block = columns = 1
-        if room < 2:
-            return None
-    elif symmetric and min(room, largest) >= n1:
+    room = (memory - max(share, one_pass) - share) // max(features, 1)
+    symmetric, n2 = n2 is None, n1 if n2 is None else n2
+    pairs = scratch // (3 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind])
+    largest = min(math.isqrt(pairs), -(-n1 // workers))
+    if symmetric and outputs == findings.outputs and min(room, largest) >= n1:
         block = columns = n1
+    elif room < 2:
+        return None
+    elif outputs < findings.outputs:
+        block = columns = 1
     else:
-        block = min(room * COLUMNS // (COLUMNS + 1), largest)
-        if room < 2:
-            return None
-        block = max(1, block)
-        block = -(-n1 // -(-n1 // block))
-        columns = min(-(-block // COLUMNS), room - block, n2)
-    return Plan(
-        kind, n1, n2, symmetric, findings, forms, block, columns, min(chunk, block), outputs, scratch, memory, itemsize
-    )
+        block = _even(n1, min(room * COLUMNS // (COLUMNS + 1), largest))
+        columns = _even(n2, min(room - block, pairs // block))
+    chunk = min(max(1, share // max(one_pass, 1)), max(block, columns))
+    return Plan(kind, n1, n2, symmetric, findings, forms, block, columns, chunk, outputs, scratch, memory, itemsize)
+
+
+def _even(n: int, largest: int) -> int:
+    """The size of the fewest equal parts of n that are not larger than ``largest``."""
+    return -(-n // -(-n // max(1, largest)))
 
 
 def _cheapest(parameter, kind, outputs, scratch, price) -> Contraction:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -132,7 +132,7 @@ class Network:
         recorder = Recorder({name: self.parameters[name] for name in recorded})
         buffers = {name: tensor.clone() for name, tensor in self.constants.items()}  # which a pass may update
         n = len(inputs[0])
-        with torch.enable_grad(), recorder:
+        with recorder:
             outputs = call(self.net, self.parameters | buffers, inputs)
         if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != n:
             found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -141,8 +141,8 @@ class Network:
 
 
 @contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """TF32 off, and as it was afterwards."""
+def exact_derivatives(device: str) -> Iterator[None]:
+    """Neither TF32 nor autocast nor no_grad; as it was afterwards."""
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
     modern = hasattr(matmul, "fp32_precision")
     settings = (matmul, convolution.conv) if modern else (matmul, convolution)
@@ -151,7 +151,9 @@ def exact_arithmetic() -> Iterator[None]:
     try:
         for setting in settings:
             setattr(setting, name, exact)
-        yield
+        cast = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with cast, torch.enable_grad():
+            yield
     finally:
         for setting, value in zip(settings, before, strict=True):
             setattr(setting, name, value)

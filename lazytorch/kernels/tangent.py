@@ -8,7 +8,7 @@ from ..anchored import Anchored
 from . import workers
 from .inspection import inspect_network
 from .plan import Plan, make_plan
-from .recording import Network, exact_arithmetic
+from .recording import Network, exact_derivatives
 from .tiles import Kernel
 
 KINDS = ("full", "trace", "diagonal")
@@ -58,7 +58,7 @@ def empirical_ntk(
 
     Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022).
     """
-    with exact_arithmetic():
+    with exact_derivatives(_device(net)):
         kernel = _prepared(net, x1, x2, kind, weights, max_memory)
         return kernel.compute() if file is None else kernel.stream(file)
 
@@ -69,8 +69,12 @@ def plan_ntk(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Pl
     It has the contraction of every parameter, tiles, passes through the network and FLOPs. Cost: two forward and three
     backward passes of three examples.
     """
-    with exact_arithmetic():
+    with exact_derivatives(_device(net)):
         return _prepared(net, x1, x2, kind, weights, max_memory).plan
+
+
+def _device(net: nn.Module) -> str:
+    return next((parameter.device.type for parameter in net.parameters()), "cpu")
 
 
 def _prepared(net, x1, x2, kind, weights, max_memory) -> Kernel:

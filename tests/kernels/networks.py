@@ -150,6 +150,32 @@ def tied_language_model():
     return net, torch.randint(7, (3, 3), generator=torch.Generator().manual_seed(0))
 
 
+def generative():
+    """A causal language model with position embeddings; the head is the embedding."""
+
+    def forward(self, tokens):
+        length = tokens.shape[1]
+        mask = torch.full((length, length), -torch.inf, dtype=self.head.weight.dtype).triu(1)
+        x = self.tokens(tokens) + self.positions(torch.arange(length))
+        return self.head(self.norm(self.layer(x, src_mask=mask)))[:, -1]
+
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+    parts = {"tokens": nn.Embedding(5, 8), "positions": nn.Embedding(6, 8), "head": nn.Linear(8, 5, bias=False)}
+    parts["head"].weight = parts["tokens"].weight
+    net = Lambda(forward, layer=layer, norm=nn.LayerNorm(8), **parts)
+    return net.eval(), torch.randint(5, (3, 6), generator=torch.Generator().manual_seed(0))
+
+
+def vision_transformer():
+    net = torchvision.models.VisionTransformer(8, 4, 1, 2, 8, 16, num_classes=2)
+    nn.init.normal_(net.heads.head.weight)
+    return net.eval(), torch.randn(3, 3, 8, 8)
+
+
+def single_example():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)), torch.randn(1, 1, 4, 4)
+
+
 def tied():
     def forward(self, x):
         return self.a(torch.tanh(self.b(torch.tanh(self.a(x)))))
@@ -240,6 +266,9 @@ NETWORKS = (
     packed_cross_attention,
     embedding,
     tied_language_model,
+    generative,
+    vision_transformer,
+    single_example,
     tied,
     used_twice,
     recurrent,

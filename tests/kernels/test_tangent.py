@@ -233,6 +233,20 @@ def test_refusals():
         lt.empirical_ntk(net, x, weights={"9.weight": x})
 
 
+def test_a_network_that_has_diverged_has_a_kernel_of_no_numbers():
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    nn.init.constant_(net[0].weight, torch.inf)
+    assert lt.empirical_ntk(net, torch.randn(3, 3)).isnan().any()
+
+
+def test_autocast_is_off():
+    net, x = build(convolutions)
+    expected = lt.empirical_ntk(net, x)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(lt.empirical_ntk(net, x), expected)
+        assert (x[0, 0] @ x[0, 0]).dtype == torch.bfloat16
+
+
 def test_layers_that_depend_on_the_examples_are_refused():
     class Routed(nn.Module):
         def __init__(self):
@@ -241,7 +255,7 @@ def test_layers_that_depend_on_the_examples_are_refused():
 
         def forward(self, x):
             x = self.first(x)
-            return self.second(x) if (x.shape[0] > 3) else x
+            return self.second(x) if len(x) > 3 else x
 
     with pytest.raises(RuntimeError, match="calls other layers for some examples"):
         lt.empirical_ntk(Routed(), torch.randn(5, 2))
