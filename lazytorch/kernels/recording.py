@@ -105,7 +105,7 @@ class Recorder(TorchFunctionMode):
 
 
 class Network:
-    """A module at given values of its parameters and buffers; ``trainable``: the parameters that the kernel is over."""
+    """A module at given values of its ``parameters``, those that the kernel is over, and of all other tensors."""
 
     def __init__(self, net: nn.Module, tensors: dict[str, Tensor]):
         self.net = net

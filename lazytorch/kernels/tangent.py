@@ -59,7 +59,7 @@ def empirical_ntk(
     Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022).
     """
     with exact_derivatives(_device(net)):
-        kernel = _prepared(net, x1, x2, kind, weights, max_memory)
+        kernel = prepare(net, x1, x2, kind, weights, max_memory)
         return kernel.compute() if file is None else kernel.stream(file)
 
 
@@ -70,14 +70,15 @@ def plan_ntk(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Pl
     backward passes of three examples.
     """
     with exact_derivatives(_device(net)):
-        return _prepared(net, x1, x2, kind, weights, max_memory).plan
+        return prepare(net, x1, x2, kind, weights, max_memory).plan
 
 
 def _device(net: nn.Module) -> str:
     return next((parameter.device.type for parameter in net.parameters()), "cpu")
 
 
-def _prepared(net, x1, x2, kind, weights, max_memory) -> Kernel:
+def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Kernel:
+    """The planned kernel, not yet computed; for the arguments see :func:`empirical_ntk`."""
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
     if isinstance(net, Anchored):
