@@ -1,49 +1,125 @@
 """The empirical tangent kernel Theta(x1, x2) = J(x1) J(x2)^T of a module, exactly."""
 
-import torch
+import os
+
 from torch import Tensor, nn
 
 from ..anchored import Anchored
-from ..functional import call
+from . import workers
+from .inspection import inspect_network
+from .plan import Plan, make_plan
+from .recording import Network, exact_derivatives
+from .tiles import Kernel
 
 KINDS = ("full", "trace", "diagonal")
 
 
-def empirical_ntk(net: nn.Module, x1: Tensor, x2: Tensor | None = None, kind: str = "full", weights=None) -> Tensor:
-    """The tangent kernel over the trainable parameters of ``net``, from per-example Jacobians.
+def empirical_ntk(
+    net: nn.Module,
+    x1: Tensor | tuple[Tensor, ...],
+    x2: Tensor | tuple[Tensor, ...] | None = None,
+    kind: str = "full",
+    weights: dict[str, Tensor] | None = None,
+    max_memory: int | str | None = None,
+    file: str | os.PathLike | None = None,
+) -> Tensor:
+    """The tangent kernel over the trainable parameters of ``net``.
 
     kind="full": (n1, n2, K, K), entry [i, j, k, l] = df_k(x1_i) . df_l(x2_j); "trace": (n1, n2), its sum over k = l;
     "diagonal": (n1, n2, K), its entries k = l. Output shapes other than (n, K) are flattened to K.
 
-    Jacobians are contracted parameter by parameter. Cost: K backward passes for every example; memory: n K times the
-    largest parameter.
+    Linear layers, convolutions, normalisations, embeddings and attention's projections, with any ties and repetitions,
+    are contracted from what goes into them and the cotangents of what comes out, in the way that takes the fewest
+    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, one example at
+    a time. Nothing is approximated. :func:`plan_ntk` shows what will be done.
+
+    Cost: one forward and K backward passes for every example, repeated for column blocks where not all examples'
+    features fit in ``max_memory``; and the contraction. Memory: ``max_memory`` beside the inputs, the network and the
+    result. With ``x2`` None half is computed, and the result is exactly symmetric. TF32 is off.
+
+    Under ``torch.distributed`` every process must make the same call; each computes its share of the tiles and returns
+    the whole kernel.
 
     Args:
         net: any module whose examples do not interact; a :class:`CenteredModel` means its network at ``weights()``.
-        x1: (n1, ...) inputs.
+        x1: (n1, ...) inputs, a tensor or a tuple of them.
         x2: (n2, ...) inputs; None means x1.
+        kind: "full", "trace" or "diagonal".
         weights: dict name -> tensor, values to use instead of the module's own parameters (and buffers); the inputs
             and everything else floating are converted to their type.
+        max_memory: of the workspace, in bytes or as "4GiB"; 1 GiB if None.
+        file: a .npy file to write the kernel to, tile by tile; called again after an interruption it goes on. The
+            result is then memory-mapped from it. Processes that share it must be on one machine.
 
     Raises:
-        ValueError: unknown ``kind``, or a batch-mixing module in training mode.
+        ValueError: unknown ``kind``, unsuitable inputs, a module that mixes examples or is random (with the remedy), or
+            ``max_memory`` too small for one example.
+        FileExistsError: ``file`` holds another computation.
+
+    Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022).
     """
+    with exact_derivatives(_device(net)):
+        kernel = prepare(net, x1, x2, kind, weights, max_memory)
+        return kernel.compute() if file is None else kernel.stream(file)
+
+
+def plan_ntk(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Plan:
+    """How :func:`empirical_ntk` of the same arguments would compute the kernel; ``print`` it.
+
+    It has the contraction of every parameter, tiles, passes through the network and FLOPs. Cost: two forward and three
+    backward passes of three examples.
+    """
+    with exact_derivatives(_device(net)):
+        return prepare(net, x1, x2, kind, weights, max_memory).plan
+
+
+def _device(net: nn.Module) -> str:
+    return next((parameter.device.type for parameter in net.parameters()), "cpu")
+
+
+def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Kernel:
+    """The planned kernel, not yet computed; for the arguments see :func:`empirical_ntk`."""
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
     if isinstance(net, Anchored):
         net = net.to_module()
-    _refuse_mixing(net)
-    tensors = values_at(net, weights)
-    trainable = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
-    if not trainable:
+    if not any(parameter.requires_grad for parameter in net.parameters()):
         raise ValueError(f"{type(net).__name__} has no trainable parameters: a tangent kernel needs at least one")
-    dtype = tensors[trainable[0]].dtype
-    kernel = 0.0
-    for name in trainable:
-        left = _jacobian(net, tensors, name, x1.to(dtype) if x1.is_floating_point() else x1)
-        right = left if x2 is None else _jacobian(net, tensors, name, x2.to(dtype) if x2.is_floating_point() else x2)
-        kernel = kernel + _contract(left, right, kind)
-    return kernel
+    network = Network(net, values_at(net, weights))
+    left = _inputs(x1, network.dtype)
+    right = None if x2 is None else _inputs(x2, network.dtype)
+    findings = inspect_network(network, left)
+    n2 = None if right is None else len(right[0])
+    memory = parse_memory(max_memory)
+    plan = make_plan(findings, kind, len(left[0]), n2, memory, network.dtype.itemsize, workers.count())
+    return Kernel(network, plan, left, right)
+
+
+def parse_memory(max_memory: int | str | None) -> int:
+    """Bytes of ``max_memory``: a number, or a string like "4GiB" or "500 MB"; 1 GiB for None."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+    if max_memory is None:
+        return 2**30
+    text = str(max_memory).strip()
+    number = text.rstrip("BKMGIbkmgi ")
+    try:
+        size = int(float(number) * units[text[len(number) :].strip().upper()])
+    except (ValueError, KeyError):
+        size = 0
+    if size <= 0:
+        raise ValueError(f"max_memory={max_memory!r}: give a number of bytes or a string like '4GiB'")
+    return size
+
+
+def _inputs(x, dtype) -> tuple[Tensor, ...]:
+    inputs = tuple(x) if isinstance(x, (tuple, list)) else (x,)
+    if not inputs or not all(isinstance(t, Tensor) and t.dim() > 0 for t in inputs):
+        raise ValueError("inputs must be a tensor, or a tuple of tensors, whose first dimension counts the examples")
+    if len({len(t) for t in inputs}) > 1:
+        raise ValueError(f"inputs have different numbers of examples: {', '.join(str(len(t)) for t in inputs)}")
+    if len(inputs[0]) == 0:
+        raise ValueError("inputs have no examples")
+    return tuple(t.detach().to(dtype) if t.is_floating_point() else t for t in inputs)
 
 
 def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
@@ -58,34 +134,3 @@ def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
     dtype = next(iter(weights.values())).dtype
     tensors |= {name: tensor.detach() for name, tensor in weights.items()}
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-def _jacobian(net, tensors, name, x) -> Tensor:
-    """(n, K, size of the parameter)."""
-    others = {key: tensor for key, tensor in tensors.items() if key != name}
-
-    def outputs(parameter, example):
-        return call(net, others | {name: parameter}, (example.unsqueeze(0),)).flatten()
-
-    jacobian = torch.func.vmap(torch.func.jacrev(outputs), (None, 0))(tensors[name], x)
-    return jacobian.flatten(2)
-
-
-def _contract(left: Tensor, right: Tensor, kind: str) -> Tensor:
-    (n1, outputs, size), n2 = left.shape, len(right)
-    if kind == "full":
-        product = left.reshape(-1, size) @ right.reshape(-1, size).T
-        return product.reshape(n1, outputs, n2, outputs).transpose(1, 2)
-    if kind == "trace":
-        return left.flatten(1) @ right.flatten(1).T
-    return torch.einsum("ikp,jkp->ijk", left, right)
-
-
-def _refuse_mixing(net: nn.Module) -> None:
-    for name, module in net.named_modules():
-        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-            continue
-        if module.running_mean is None:
-            raise ValueError(f"module {name!r} mixes the examples of a batch: give it running statistics")
-        if module.training:
-            raise ValueError(f"module {name!r} mixes the examples of a batch in training mode: call net.eval() first")

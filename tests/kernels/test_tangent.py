@@ -1,81 +1,292 @@
-"""The tangent kernel against explicit Jacobians in float64."""
+"""The tangent kernel of networks of every kind, against explicit Jacobians in float64."""
+
+import copy
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
+from lazytorch.kernels import contractions, plan, plan_ntk
+
+from .networks import NETWORKS, Lambda, build, convolutions, jacobian, reduced, reference, resnet18, used_twice
+
+KINDS = ("full", "trace", "diagonal")
 
 
-def network():
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(2, 3, 3), nn.ReLU(), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(27, 4), nn.Tanh(), nn.Linear(4, 3)
-    )
-    net[4].bias.requires_grad_(False)
-    return net.double().eval()
+def double(x):
+    if isinstance(x, tuple):
+        return tuple(map(double, x))
+    return x.double() if x.is_floating_point() else x
 
 
-def jacobian(net, x):
-    rows = []
-    for example in x:
-        for output in net(example[None])[0]:
-            gradients = torch.autograd.grad(output, [p for p in net.parameters() if p.requires_grad], retain_graph=True)
-            rows.append(torch.cat([g.flatten() for g in gradients]))
-    return torch.stack(rows).reshape(len(x), -1, len(rows[0]))
+def assert_equal(kernel, expected, dtype):
+    assert kernel.dtype == dtype and kernel.shape == expected.shape
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5
+    error = ((kernel - expected).abs().max() / expected.abs().max()).item()
+    assert error < tolerance
 
 
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_kernels_are_those_of_the_jacobians(make):
+    net, x = build(make)
+    exact = copy.deepcopy(net).double()
+    full = reference(exact, x)
+    for kind in KINDS:
+        expected = reduced(full, kind)
+        assert_equal(lt.empirical_ntk(net, x, kind=kind), expected, torch.float32)
+        kernel = lt.empirical_ntk(exact, double(x), kind=kind)
+        assert_equal(kernel, expected, torch.float64)
+        mirrored = kernel.permute(1, 0, 3, 2) if kind == "full" else kernel.transpose(0, 1)
+        assert torch.equal(kernel, mirrored)
+
+
+@pytest.mark.parametrize("form", contractions.FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("make", [make for make in NETWORKS if make is not resnet18], ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_every_contraction_gives_the_same(make, form, monkeypatch):
+    def preferred(parameter, kind, outputs, *_):
+        candidate = form(parameter, kind, outputs)
+        return candidate if candidate.possible else contractions.ParameterSpace(parameter, kind, outputs)
+
+    net, x = build(make)
+    net, x = net.double(), double(x)
+    monkeypatch.setattr(plan, "_cheapest", preferred)
+    monkeypatch.setattr(contractions, "CACHED", 1)  # the smallest pieces
+    full = reference(net, x)
+    for kind in KINDS:
+        assert_equal(lt.empirical_ntk(net, x, kind=kind), reduced(full, kind), torch.float64)
+
+
+def smallest_memory(*args, **kwargs):
+    """The least power of 2 that is enough."""
+    for exponent in range(8, 31):
+        try:
+            plan_ntk(*args, **kwargs, max_memory=2**exponent)
+        except ValueError:
+            continue
+        return 2**exponent
+    raise AssertionError("nothing is enough")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n2", (None, 4))
+def test_tiles_of_any_size_give_the_same(kind, n2):
+    net, x1 = build(convolutions)
+    net = net.double()
+    x1 = torch.randn(11, *x1.shape[1:], dtype=torch.float64)
+    x2 = None if n2 is None else torch.randn(n2, *x1.shape[1:], dtype=torch.float64)
+    expected = reduced(reference(net, x1, x2), kind)
+    least, seen = smallest_memory(net, x1, x2, kind), set()
+    for memory in (least, 2 * least, 3 * least, 5 * least, 16 * least):
+        tiling = plan_ntk(net, x1, x2, kind, max_memory=memory)
+        seen.add((tiling.block, tiling.columns))
+        assert_equal(lt.empirical_ntk(net, x1, x2, kind, max_memory=memory), expected, torch.float64)
+    assert len(seen) >= 3 and min(seen)[0] == 1 and any(11 % block for block, _ in seen)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n2", (None, 2))
-def test_kernel_is_the_product_of_jacobians(n2):
-    net = network()
-    x1 = torch.randn(3, 2, 5, 5, dtype=torch.float64)
-    x2 = x1 if n2 is None else torch.randn(n2, 2, 5, 5, dtype=torch.float64)
-    expected = torch.einsum("ikp,jlp->ijkl", jacobian(net, x1), jacobian(net, x2))
-    given = None if n2 is None else x2
-    torch.testing.assert_close(lt.empirical_ntk(net, x1, given), expected)
-    torch.testing.assert_close(
-        lt.empirical_ntk(net, x1, given, kind="trace"), expected.diagonal(dim1=2, dim2=3).sum(-1)
-    )
-    torch.testing.assert_close(lt.empirical_ntk(net, x1, given, kind="diagonal"), expected.diagonal(dim1=2, dim2=3))
+def test_outputs_in_groups_give_the_same(kind, n2):
+    def forward(self, x):
+        return torch.tanh(self.linear(x) @ self.matrix.sin())
+
+    net = Lambda(forward, linear=nn.Linear(3, 20), matrix=nn.Parameter(torch.randn(20, 7))).double()
+    x1, x2 = torch.randn(3, 3, dtype=torch.float64), None if n2 is None else torch.randn(n2, 3, dtype=torch.float64)
+    expected = reduced(reference(net, x1, x2), kind)
+    least = smallest_memory(net, x1, x2, kind)
+    groups = set()
+    for memory in (least, 2 * least):
+        groups.add(plan_ntk(net, x1, x2, kind, max_memory=memory).outputs)
+        assert_equal(lt.empirical_ntk(net, x1, x2, kind, max_memory=memory), expected, torch.float64)
+    assert min(groups) < 7
 
 
-def test_tied_weights_and_layers_called_twice():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
-            self.b.weight = self.a.weight
-
-        def forward(self, x):
-            return self.a(torch.tanh(self.b(torch.tanh(self.a(x)))))
-
-    torch.manual_seed(0)
-    net, x = Twice().double(), torch.randn(4, 3, dtype=torch.float64)
-    expected = torch.einsum("ikp,jlp->ijkl", *[jacobian(net, x)] * 2)
-    torch.testing.assert_close(lt.empirical_ntk(net, x), expected)
+def test_kernel_of_two_sets_is_a_block_of_the_kernel_of_both():
+    net, x = build(used_twice)
+    net, x = net.double(), torch.randn(7, *x.shape[1:], dtype=torch.float64)
+    whole = lt.empirical_ntk(net, x)
+    torch.testing.assert_close(lt.empirical_ntk(net, x[:3], x[3:]), whole[:3, 3:])
+    eigenvalues = torch.linalg.eigvalsh(whole.transpose(1, 2).flatten(2).flatten(0, 1))
+    assert eigenvalues.min() > -1e-13 * eigenvalues.max()
 
 
 def test_at_other_weights_and_of_a_centered_model():
-    net, x = network(), torch.randn(3, 2, 5, 5, dtype=torch.float64)
-    model = lt.CenteredModel(net, 2.0)
+    net, x = build(convolutions)
+    model = lt.CenteredModel(net.double(), 2.0)
+    x = x.double()
     for theta in model.theta.values():
-        nn.init.normal_(theta)
-    expected = lt.empirical_ntk(model.to_module(), x)
+        nn.init.normal_(theta, std=0.1)
+    expected = reference(model.to_module(), x)
     torch.testing.assert_close(lt.empirical_ntk(model, x), expected)
     torch.testing.assert_close(lt.empirical_ntk(net, x, weights=model.weights()), expected)
-    single = lt.empirical_ntk(network().float(), x.float(), weights=model.weights(torch.float64))
-    assert single.dtype == torch.float64
-    torch.testing.assert_close(single, expected, rtol=1e-5, atol=1e-5)
+    single = copy.deepcopy(net).float()
+    assert_equal(lt.empirical_ntk(single, x.float(), weights=model.weights(torch.float64)), expected, torch.float64)
+
+
+def test_the_module_is_left_as_it_was():
+    class Counting(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    net, x = Counting(), torch.randn(4, 3)
+    net.weight.grad = torch.ones_like(net.weight)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    matmul, state = torch.backends.cuda.matmul, torch.get_rng_state()
+    setting = matmul.allow_tf32
+    lt.empirical_ntk(net, x)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert net.weight.grad.eq(1).all() and net.bias.grad is None and net.bias.requires_grad
+    assert matmul.allow_tf32 == setting and torch.equal(state, torch.get_rng_state()) and not x.requires_grad
+
+
+def test_partly_frozen_and_unused_parameters():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    net.spare = nn.Linear(2, 2).double()
+    net.forward = lambda x: net[2](net[1](net[0](x)))
+    net[0].weight.requires_grad_(False)
+    net[2].bias.requires_grad_(False)
+    x = torch.randn(3, 3, dtype=torch.float64)
+    torch.testing.assert_close(lt.empirical_ntk(net, x), reference(net, x))
+
+
+def test_the_plan_says_what_is_done():
+    net = lt.models.vgg11(width=0.125)
+    text = str(plan_ntk(net, torch.randn(6, 3, 32, 32), kind="trace", max_memory="20MiB"))
+    assert "trace kernel, 6 symmetric, 10 outputs" in text and "20 MiB" in text
+    for part in ("parameter space", "position space", "GFLOP", "features.conv3_1.weight", "linear.bias"):
+        assert part in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_planned_flops_are_those_that_are_done(kind):
+    """Against torch's own count of the matrix products and convolutions."""
+
+    def added_product(_, left, right, **__):
+        return 2 * left[0] * left[1] * right[1]
+
+    def count(function):
+        with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: added_product}) as counter:
+            function(net, x1, x2, kind)
+        return counter.get_total_flops()
+
+    net, x1, x2 = lt.models.vgg11(width=0.125), torch.randn(8, 3, 32, 32), torch.randn(5, 3, 32, 32)
+    planned = 2 * plan_ntk(net, x1, x2, kind).multiply_adds()
+    assert planned == pytest.approx(count(lt.empirical_ntk) - count(plan_ntk), rel=1e-3)
+
+
+@pytest.mark.parametrize("memory", (0, "much", "4 GiB of memory", -3))
+def test_memory_that_is_not_one(memory):
+    with pytest.raises(ValueError, match="max_memory.*4GiB"):
+        lt.empirical_ntk(nn.Linear(2, 2), torch.randn(2, 2), max_memory=memory)
+
+
+def test_memory_that_is_not_enough():
+    with pytest.raises(ValueError, match="too small for one example"):
+        lt.empirical_ntk(lt.models.vgg11(width=0.125), torch.randn(2, 3, 32, 32), max_memory="100 KB")
+
+
+class Mixing(nn.Linear):
+    def forward(self, x):
+        x = super().forward(x)
+        return x - x.mean(0)
+
+
+class MixingWithoutGradient(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * x.detach().abs().mean()
+
+
+class Random(nn.Linear):
+    def forward(self, x):
+        return torch.nn.functional.dropout(super().forward(x))
+
+
+def refused(net, message, x=None):
+    with pytest.raises(ValueError, match=message):
+        lt.empirical_ntk(net, torch.randn(4, 3) if x is None else x)
 
 
 def test_refusals():
-    net, x = network(), torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    refused(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), r"'1' mixes the examples.*net.eval")
+    refused(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False)).eval(), "give it running statistics")
+    refused(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.1)), r"'1' is random.*net.eval")
+    refused(Random(3, 2), "draws random numbers")
+    refused(Mixing(3, 2), "mixes the examples")
+    refused(MixingWithoutGradient(3, 2), "mixes the examples")
+    refused(nn.Sequential(nn.Embedding(4, 3), Mixing(3, 2)), "mixes the examples", torch.arange(4))
+    refused(nn.Linear(3, 2).requires_grad_(False), "no trainable parameters")
+    refused(nn.LSTM(3, 2, batch_first=True), "must be a tensor.*not tuple", torch.randn(2, 4, 3))
+    refused(nn.Linear(3, 2), "different numbers of examples", (torch.randn(2, 3), torch.randn(3, 3)))
+    refused(nn.Linear(3, 2), "no examples", torch.randn(0, 3))
+    net, x = nn.Linear(3, 2), torch.randn(2, 3)
     with pytest.raises(ValueError, match="unknown kind 'half'"):
         lt.empirical_ntk(net, x, kind="half")
     with pytest.raises(ValueError, match="does not have"):
         lt.empirical_ntk(net, x, weights={"9.weight": x})
-    with pytest.raises(ValueError, match=r"'2' mixes the examples.*eval"):
-        lt.empirical_ntk(net.train(), x)
+
+
+def test_a_network_that_has_diverged_has_a_kernel_of_no_numbers():
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    nn.init.constant_(net[0].weight, torch.inf)
+    assert lt.empirical_ntk(net, torch.randn(3, 3)).isnan().any()
+
+
+def test_autocast_is_off():
+    net, x = build(convolutions)
+    expected = lt.empirical_ntk(net, x)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert torch.equal(lt.empirical_ntk(net, x), expected)
+        assert (x[0, 0] @ x[0, 0]).dtype == torch.bfloat16
+
+
+def test_layers_that_depend_on_the_examples_are_refused():
+    class Routed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            x = self.first(x)
+            return self.second(x) if len(x) > 3 else x
+
+    with pytest.raises(RuntimeError, match="calls other layers for some examples"):
+        lt.empirical_ntk(Routed(), torch.randn(5, 2))
+
+
+def test_an_input_overwritten_after_its_layer_is_refused():
+    class Overwriting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x):
+            x = x + 1
+            y = self.linear(x)
+            x.mul_(2)
+            return y
+
+    with pytest.raises(RuntimeError, match="in place"):
+        lt.empirical_ntk(Overwriting(), torch.randn(4, 3))
+
+
+def test_the_reference_is_that_of_finite_differences():
+    net, x = build(convolutions)
+    net, x = net.double(), x[:1].double()
+    jacobians, step = jacobian(net, x)[0], 1e-6
+    parameter = net[0].weight
+    with torch.no_grad():
+        before = net(x)
+        parameter[0, 0, 0, 0] += step
+        slope = (net(x) - before) / step
+    torch.testing.assert_close(jacobians[:, 0], slope[0], rtol=1e-4, atol=1e-7)
 
 
 def test_drift_and_distance():

@@ -1,0 +1,249 @@
+"""Three exact ways to the kernel of one parameter, sum_p J_ik[p] J_jl[p], with what each costs.
+
+J_ik = sum_s G_ik[s] (x) A_i[s] over positions s, for every use of the parameter (:mod:`.layers`). With D inputs and O
+outputs at each of S positions:
+
+    parameter space   J_ik, then J J^T                                      (nK)^2 O D + nK O D S
+    position space    sum_{s,s'} (A_i[s] . A_j[s']) (G_ik[s] . G_jl[s'])    (nS)^2 D + (nKS)^2 O
+    pairwise          M_ij = A_i A_j^T, then <M_ij^T G_ik, G_jl>            n^2 (S^2 D + K O S^2 + K^2 O S)
+
+Features, of which a list is held for a block of examples, have the examples first. Kernels are accumulated in blocks
+(R, n1, K, n2, K): R = 1 for the full kernel; R = 1 and K = 1 for the trace, where the outputs are more coordinates of
+the parameter; for the diagonal R is the number of outputs and K = 1.
+
+Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022), section 3.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .inspection import Parameter, Use
+
+#: A pass over memory costs about as much as this many multiply-adds of a matrix product, per element.
+ELEMENTWISE = 16
+#: Intermediate numbers that stay in the caches of a processor.
+CACHED = 2**20
+
+
+class Contraction:
+    """One way for one parameter, ``kind`` of kernel and number of outputs. Costs are in multiply-adds."""
+
+    name: str
+
+    def __init__(self, parameter: Parameter, kind: str, outputs: int):
+        self.uses, self.size, self.kind, self.outputs = parameter.uses, parameter.size, kind, outputs
+        self.repeats = outputs if kind == "diagonal" else 1
+        self.rows = outputs if kind == "full" else 1
+        self.folded = outputs if kind == "trace" else 1
+
+    @property
+    def possible(self) -> bool:
+        """Whether the form exists for these uses and this kind of kernel."""
+        kinds = {use.kind for use in self.uses}
+        return len(kinds) == 1 and "vector" not in kinds
+
+    def floats(self) -> int:
+        """Numbers of the features of one example."""
+        return sum(u.groups * u.positions * (u.inputs + self.outputs * u.outputs) for u in self.uses)
+
+    def scratch(self) -> int:
+        """Intermediate numbers for one pair of examples."""
+        return 0
+
+    def per_pair(self, elementwise: int = 0) -> int:
+        """Multiply-adds for one pair of examples."""
+        raise NotImplementedError
+
+    def per_example(self) -> int:
+        """Multiply-adds to form the features of one example from its operands and cotangents."""
+        return 0
+
+    def allocate(self, n: int, like: Tensor) -> list[Tensor]:
+        """Room for the features of n examples: for every use operands, then cotangents."""
+        features = []
+        for use in self.uses:
+            shape, dtype = (n, use.groups, use.positions, use.inputs), like.dtype
+            if use.kind == "tokens":
+                shape, dtype = shape[:3], torch.int64
+            features += [like.new_empty(shape, dtype=dtype), like.new_empty(self.cotangents_shape(n, use))]
+        return features
+
+    def cotangents_shape(self, n: int, use: Use) -> tuple[int, ...]:
+        """How the cotangents of one use are held, with the outputs second."""
+        raise NotImplementedError
+
+    def fill(self, features: list[Tensor], output: int, number: int, operand: Tensor, gradient: Tensor) -> None:
+        """Enter what use ``number`` gives for one output: operand A and cotangent G of its layer."""
+        raise NotImplementedError
+
+    def contract(self, left: list[Tensor], right: list[Tensor], kernel: Tensor, scratch: int, symmetric: bool) -> None:
+        """Add the kernel of this parameter to ``kernel`` (R, n1, K, n2, K), within ``scratch`` intermediate numbers.
+
+        If ``symmetric``, only pairs i <= j need be computed, others may be.
+        """
+        raise NotImplementedError
+
+    def _by_output(self) -> list[slice]:
+        """The outputs that belong to each of the R kernels."""
+        return [slice(k, k + 1) for k in range(self.outputs)] if self.repeats > 1 else [slice(None)]
+
+
+class ParameterSpace(Contraction):
+    """The Jacobian itself; also for parameters of any other kind, whose Jacobian is then found by differentiation."""
+
+    name = "parameter space"
+    possible = True
+
+    def floats(self):
+        return self.outputs * self.size
+
+    def per_pair(self, elementwise=0):
+        return self.repeats * self.rows**2 * self.folded * self.size
+
+    def per_example(self):
+        return sum(self.outputs * u.groups * u.positions * u.inputs * u.outputs for u in self.uses)
+
+    def allocate(self, n, like):
+        return [like.new_empty(n, self.outputs, self.size)]
+
+    def fill(self, features, output, number, operand, gradient):
+        jacobian, use, first_use = features[0][:, output], self.uses[number], number == 0
+        if use.kind == "vector":
+            jacobian.copy_(gradient if first_use else jacobian + gradient)
+        elif use.kind == "tokens":
+            if first_use:
+                jacobian.zero_()
+            index = operand.flatten(1).clamp(min=0).unsqueeze(2).expand(-1, -1, use.outputs)
+            rows = gradient.flatten(1, 2).masked_fill(operand.flatten(1).unsqueeze(2) < 0, 0)
+            jacobian.unflatten(1, (-1, use.outputs)).scatter_add_(1, index, rows)
+        else:
+            first, second = (operand, gradient) if use.kind == "transposed" else (gradient, operand)
+            product = (first.mT @ second).flatten(1)
+            jacobian.copy_(product if first_use else product.add_(jacobian))
+
+    def contract(self, left, right, kernel, scratch, symmetric):
+        n1, rows, n2, columns = kernel.shape[1:]
+        step = max(1, n1 // 4, 128 // rows) if symmetric else n1
+        for start in range(0, n1, step):
+            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
+            for number, outputs in enumerate(self._by_output()):
+                first, second = left[0][here, outputs], right[0][there, outputs]
+                matrix = kernel[number].view(n1 * rows, n2 * columns)
+                matrix = matrix[start * rows : (start + step) * rows, there.start * columns :]
+                matrix.addmm_(first.reshape(len(first) * rows, -1), second.reshape(len(second) * columns, -1).T)
+
+
+class OverPositions(Contraction):
+    """What the forms share that keep operands and cotangents: they go over row blocks, pairs of uses and groups."""
+
+    def contract(self, left, right, kernel, scratch, symmetric):
+        n1, n2 = kernel.shape[1], kernel.shape[3]
+        step = self.step(n1, n2, scratch if kernel.device.type != "cpu" else min(scratch, CACHED))
+        for start in range(0, n1, step):
+            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
+            for u, v in itertools.product(range(len(self.uses)), repeat=2):
+                for group in range(self.uses[u].groups):
+                    first = (left[2 * u][here, group], left[2 * u + 1][here, :, group])
+                    second = (right[2 * v][there, group], right[2 * v + 1][there, :, group])
+                    self.add(first, second, kernel[:, here, :, there], symmetric)
+
+    def pairs(self) -> Iterator[tuple[Use, Use]]:
+        """All pairs of uses."""
+        return itertools.product(self.uses, repeat=2)
+
+    def step(self, n1: int, n2: int, scratch: int) -> int:
+        """How many rows to take at once."""
+        raise NotImplementedError
+
+    def add(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], kernel: Tensor, symmetric: bool) -> None:
+        """Add what two uses, operands and cotangents of one group, give to ``kernel``."""
+        raise NotImplementedError
+
+
+class PositionSpace(OverPositions):
+    """Gram matrices of operands and of cotangents over positions, multiplied elementwise."""
+
+    name = "position space"
+
+    def scratch(self):
+        return max(u.positions * v.positions * (2 * self.rows**2 + 1) for u, v in self.pairs())
+
+    def step(self, n1, n2, scratch):
+        return max(1, scratch // (self.scratch() * n2))
+
+    def per_pair(self, elementwise=0):
+        both = self.repeats * self.rows**2
+        return sum(
+            u.groups * u.positions * v.positions * (u.inputs + both * (self.folded * u.outputs + elementwise))
+            for u, v in self.pairs()
+        )
+
+    def cotangents_shape(self, n, use):
+        return (n, self.outputs // self.folded, use.groups, use.positions, self.folded, use.outputs)
+
+    def fill(self, features, output, number, operand, gradient):
+        if output == 0:
+            features[2 * number].copy_(operand)
+        cotangents = features[2 * number + 1]
+        (cotangents[:, 0, :, :, output] if self.folded > 1 else cotangents[:, output, :, :, 0]).copy_(gradient)
+
+    def add(self, first, second, kernel, symmetric):
+        n1, rows, n2, columns = kernel.shape[1:]
+        gram = _gram(first[0], second[0]).view(n1, 1, first[0].shape[1], n2, 1, second[0].shape[1])
+        for number, outputs in enumerate(self._by_output()):
+            left, right = (side[:, outputs].flatten(3).flatten(0, 2) for side in (first[1], second[1]))
+            product = (left @ right.T).view(n1, rows, gram.shape[2], n2, columns, gram.shape[5]).mul_(gram)
+            kernel[number] += product.sum((2, 5)) if gram[0, 0, :, 0, 0].numel() > 1 else product[:, :, 0, :, :, 0]
+
+
+class Pairwise(OverPositions):
+    """For every pair of examples the Gram matrix of their operands, through which one's cotangents go to the other."""
+
+    name = "pairwise"
+
+    @property
+    def possible(self):
+        return super().possible and self.kind == "full"
+
+    def scratch(self):
+        return max(v.positions * (u.positions + self.outputs * u.outputs) for u, v in self.pairs())
+
+    def step(self, n1, n2, scratch):
+        return max(1, scratch // self.scratch())
+
+    def per_pair(self, elementwise=0):
+        return sum(
+            u.groups * u.positions * v.positions * (u.inputs + self.outputs * u.outputs + elementwise)
+            + u.groups * self.outputs * u.outputs * v.positions * (self.outputs + elementwise)
+            for u, v in self.pairs()
+        )
+
+    def cotangents_shape(self, n, use):
+        return (n, self.outputs, use.groups, use.outputs, use.positions)
+
+    def fill(self, features, output, number, operand, gradient):
+        if output == 0:
+            features[2 * number].copy_(operand)
+        features[2 * number + 1][:, output].copy_(gradient.mT)
+
+    def add(self, first, second, kernel, symmetric):
+        for j in range(kernel.shape[3]):
+            n1 = min(kernel.shape[1], j + 1) if symmetric else kernel.shape[1]
+            (operands, cotangents), columns = (side[:n1] for side in first), second[1][j].flatten(1)
+            gram = _gram(operands, second[0][j : j + 1]).view(n1, operands.shape[1], -1).to(kernel.dtype)
+            moved = cotangents.flatten(1, 2) @ gram
+            kernel[0, :n1, :, j] += (moved.view(-1, columns.shape[1]) @ columns.T).view(n1, -1, len(columns))
+
+
+def _gram(left: Tensor, right: Tensor) -> Tensor:
+    """(n1 S, n2 S') of operands (n, S, D), or of tokens (n, S): 1 where they are the same and no padding."""
+    if left.dim() == 3:
+        return left.flatten(0, 1) @ right.flatten(0, 1).T
+    left, right = left.reshape(-1, 1), right.reshape(1, -1)
+    return (left == right) & (left >= 0)
+
+
+FORMS = (ParameterSpace, PositionSpace, Pairwise)

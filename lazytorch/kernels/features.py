@@ -1,0 +1,89 @@
+"""The features of a block of examples: passes through the network, forward once and backward for every output."""
+
+import torch
+from torch import Tensor
+
+from .contractions import Contraction
+from .inspection import signature
+from .plan import Plan
+from .recording import Call, Network
+
+_CHANGES = (
+    "the network calls other layers for some examples than for others: compute the kernel of each group of examples "
+    "that it treats alike"
+)
+
+
+def features(network: Network, plan: Plan, inputs: tuple[Tensor, ...], outputs: range) -> list[list[Tensor]]:
+    """What the contractions of ``plan`` need of the examples ``inputs`` for these outputs, for each parameter."""
+    n = len(inputs[0])
+    forms = plan.forms_for(outputs)
+    like = network.zeros()
+    result = [form.allocate(n, like) for form in forms]
+    structured = any(parameter.uses for parameter in plan.findings.parameters)
+    for start in range(0, n if structured else 0, plan.chunk):
+        rows = slice(start, start + plan.chunk)
+        here = [[tensor[rows] for tensor in tensors] for tensors in result]
+        _fill_structured(network, plan, forms, here, tuple(x[rows] for x in inputs), outputs)
+    others = {p.name: tensors[0] for p, tensors in zip(plan.findings.parameters, result, strict=True) if not p.uses}
+    if others:
+        _fill_others(network, others, inputs, outputs)
+    return result
+
+
+def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], features, inputs, outputs: range) -> None:
+    """From the cotangents of all calls, one output after another."""
+    n = len(inputs[0])
+    values, calls = network(inputs, network.parameters)
+    if signature(calls) != plan.findings.calls:
+        raise RuntimeError(_CHANGES)
+    layers = [
+        (form, tensors, number, use, calls[use.call])
+        for form, tensors in zip(forms, features, strict=True)
+        for number, use in enumerate(form.uses)
+    ]
+    operands = [_operand(call, use, n) for _, _, number, use, call in layers]
+    others = {p.name for p in plan.findings.parameters if not p.uses}
+    structured = [tensor for name, tensor in network.parameters.items() if name not in others]
+    for index, output in enumerate(outputs):
+        cotangents = _cotangents(values[:, output], calls, structured if index == 0 else [])
+        for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):
+            form.fill(tensors, index, number, operand, _gradient(call, use, n, operand, cotangents[use.call]))
+
+
+def _operand(call: Call, use, n: int) -> Tensor | None:
+    call.check()
+    with torch.no_grad():
+        if use.kind == "vector":
+            return call.layer.factor(call.arguments, use.argument)
+        return call.layer.operand(call.arguments, use.layout, n)
+
+
+def _gradient(call: Call, use, n: int, operand, cotangent: Tensor | None) -> Tensor:
+    if cotangent is None:  # the output does not depend on this call
+        cotangent = torch.zeros(call.shape, dtype=call.dtype, device=call.arguments["input"].device)
+    if use.kind == "vector":
+        return call.layer.vector(call.arguments, use.layout, n, operand, cotangent)
+    return call.layer.cotangent(call.arguments, use.layout, n, cotangent)
+
+
+def _cotangents(values: Tensor, calls: list[Call], structured: list[Tensor]) -> list[Tensor | None]:
+    """Of the sum of an output over the examples, at every call; the parameters themselves must not be reached."""
+    if not values.requires_grad:
+        return [None] * len(calls)
+    targets = [*(call.edge for call in calls), *structured]
+    gradients = torch.autograd.grad(values.sum(), targets, retain_graph=True, allow_unused=True)
+    if any(gradient is not None for gradient in gradients[len(calls) :]):
+        raise RuntimeError(_CHANGES)
+    return list(gradients[: len(calls)])
+
+
+def _fill_others(network: Network, jacobians: dict[str, Tensor], inputs: tuple[Tensor, ...], outputs: range) -> None:
+    """One example after another, for parameters in ``jacobians`` (n, outputs, size)."""
+    parameters = [network.parameters[name] for name in jacobians]
+    for i in range(len(inputs[0])):
+        values, _ = network(tuple(x[i : i + 1] for x in inputs))
+        for index, output in enumerate(outputs):
+            gradients = torch.autograd.grad(values[0, output], parameters, retain_graph=True, allow_unused=True)
+            for jacobian, gradient in zip(jacobians.values(), gradients, strict=True):
+                jacobian[i, index] = 0 if gradient is None else gradient.flatten()

@@ -1,0 +1,225 @@
+"""What passes over two and three examples tell of a module: its parameters' uses, and that examples do not mix."""
+
+import ctypes
+from collections import Counter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .layers import Layout
+from .recording import Call, Network
+
+
+class Use(NamedTuple):
+    """One use of a parameter: argument ``argument`` of call number ``call``, of the sizes that a position has."""
+
+    call: int
+    argument: str
+    layout: Layout
+    groups: int = 1
+    positions: int = 1
+    inputs: int = 1
+    outputs: int = 1
+    kind: str = "vector"  # vector, matrix, transposed, or tokens
+
+
+class Parameter(NamedTuple):
+    """A parameter with all its uses; none where its Jacobian is to be had by differentiation only."""
+
+    name: str
+    size: int
+    uses: tuple[Use, ...]
+
+
+class Findings(NamedTuple):
+    """Outputs K, the calls' :func:`signature`; bytes that a pass keeps, and FLOPs, for one example."""
+
+    outputs: int
+    calls: tuple
+    parameters: tuple[Parameter, ...]
+    saved: int
+    forward_flops: int
+    backward_flops: int
+
+
+def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
+    """Find the uses of every parameter, from one pass over two and one over three of the examples.
+
+    Raises:
+        ValueError: a module in training mode that mixes examples or draws random numbers, or examples that interact
+            otherwise, or results that differ from one pass to the next.
+    """
+    _refuse_training_modes(network.net)
+    index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
+    three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
+    states, saved = _random_states(network.device), [Counter(), Counter()]
+    with FlopCounterMode(display=False) as forward, _counting(saved[0]):
+        outputs, calls = network(tuple(x.clone() for x in three), network.parameters)
+    with _counting(saved[1]):
+        fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
+    _refuse_randomness(network, states, outputs, fewer_outputs)
+    first = _gradients(network, outputs[0], calls, three)
+    _refuse_mixing(network, first.inputs)
+    with FlopCounterMode(display=False) as backward:
+        second = _gradients(network, outputs[1], calls)
+    evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3)]
+    if any(3 not in call.shape for call in calls):  # where examples share an axis, three alone may not tell how
+        evidence.append((_gradients(network, fewer_outputs[1], fewer_calls).cotangents, 1, 2))
+    layouts = _layouts(calls, fewer_calls, evidence)
+    outside = first.outside | second.outside
+    parameters = [_parameter(network, name, calls, layouts, outside) for name in network.parameters]
+    per_example = sum(saved[0].values()) - sum(saved[1].values())
+    return Findings(
+        outputs.shape[1],
+        signature(calls),
+        tuple(p for p in parameters if p is not None),
+        per_example,
+        forward.get_total_flops() // 3,
+        backward.get_total_flops() // 3,
+    )
+
+
+def signature(calls: list[Call]) -> tuple:
+    """Which layers were called with which parameters, in order."""
+    return tuple((call.layer, tuple(call.names.items())) for call in calls)
+
+
+def _refuse_training_modes(net: nn.Module) -> None:
+    """Raise ValueError if a module of ``net`` mixes examples or is random because it is in training mode."""
+    for name, module in net.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if module.running_mean is None:
+                raise ValueError(f"module {name!r} mixes the examples of a batch: give it running statistics")
+            if module.training:
+                raise ValueError(
+                    f"module {name!r} mixes the examples of a batch in training mode: call net.eval() first"
+                )
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
+            raise ValueError(f"module {name!r} is random in training mode: call net.eval() first")
+
+
+def _counting(sizes: Counter):
+    """Saved tensors' bytes by storage."""
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        sizes[storage._cdata] = storage.nbytes()
+        return tensor
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+
+
+class _Gradients(NamedTuple):
+    """Of a combination of an example's outputs: cotangents of calls and inputs, and parameters reached otherwise."""
+
+    cotangents: list[Tensor | None]
+    outside: set[str]
+    inputs: list[Tensor | None]
+
+
+def _gradients(network: Network, values: Tensor, calls: list[Call], inputs=()) -> _Gradients:
+    inputs = [x for x in inputs if x.requires_grad]
+    if not values.requires_grad:
+        return _Gradients([None] * len(calls), set(), [None] * len(inputs))
+    targets = [*(call.edge for call in calls), *network.parameters.values(), *inputs]
+    weights = torch.linspace(1, 2, len(values), dtype=values.dtype, device=values.device)
+    gradients = torch.autograd.grad(values @ weights, targets, retain_graph=True, allow_unused=True)
+    end = len(targets) - len(inputs)
+    pairs = zip(network.parameters, gradients[len(calls) : end], strict=True)
+    outside = {name for name, gradient in pairs if gradient is not None}
+    return _Gradients(list(gradients[: len(calls)]), outside, list(gradients[end:]))
+
+
+def _layouts(calls: list[Call], fewer: list[Call], evidence) -> list[Layout | None]:
+    """Where the examples lie in each call's output; None where that is not certain.
+
+    ``evidence``: (cotangents of all calls, the example they belong to, the number of examples).
+    """
+    if signature(calls) != signature(fewer):
+        return [None] * len(calls)
+    return [
+        _layout(call, other.shape, [(cotangents[i], example, n) for cotangents, example, n in evidence])
+        for i, (call, other) in enumerate(zip(calls, fewer, strict=True))
+    ]
+
+
+def _layout(call: Call, fewer_shape: torch.Size, evidence) -> Layout | None:
+    """The only layout in which an example's cotangent is 0 at all others."""
+    shape = call.shape
+    if len(shape) != len(fewer_shape):
+        return None
+    axes = [axis for axis, size in enumerate(shape) if size != fewer_shape[axis]]
+    if len(axes) != 1 or 2 * shape[axes[0]] != 3 * fewer_shape[axes[0]]:
+        return None
+    if not call.layer.allows(call.arguments, axes[0], len(shape)):
+        return None
+    options = [Layout(axes[0], major) for major in ((True,) if shape[axes[0]] == 3 else (True, False))]
+    found = [option for option in options if all(_separate(option, *each) for each in evidence)]
+    return found[0] if len(found) == 1 else None
+
+
+def _separate(layout: Layout, cotangent: Tensor | None, example: int, n: int) -> bool:
+    """Whether the cotangent of an example is 0 at the others."""
+    if cotangent is None:
+        return True
+    parts = layout.split(cotangent, n)
+    return _vanishes(torch.cat((parts[:example], parts[example + 1 :])))
+
+
+def _vanishes(gradient: Tensor) -> bool:
+    """Whether it is 0; what is not a number counts as 0, as 0 times infinity is when a network has diverged."""
+    return bool(((gradient == 0) | gradient.isnan()).all())
+
+
+def _parameter(network: Network, name: str, calls: list[Call], layouts, outside: set[str]) -> Parameter | None:
+    """None if the outputs do not depend on it."""
+    size = network.parameters[name].numel()
+    places = [(i, key) for i, call in enumerate(calls) for key, value in call.names.items() if value == name]
+    if name in outside or any(layouts[i] is None for i, _ in places):
+        return Parameter(name, size, ())
+    uses = tuple(_use(calls[i], i, key, layouts[i]) for i, key in places)
+    return Parameter(name, size, uses) if uses else None
+
+
+def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
+    if argument not in call.layer.matrices:
+        return Use(index, argument, layout)
+    like = torch.empty(call.shape, dtype=call.arguments["weight"].dtype, device=call.arguments["weight"].device)
+    cotangent = call.layer.cotangent(call.arguments, layout, 3, like)
+    operand = call.layer.operand(call.arguments, layout, 3)
+    kind = "tokens" if call.layer.tokens else "transposed" if call.layer.transposed else "matrix"
+    inputs = 1 if call.layer.tokens else operand.shape[3]
+    return Use(index, argument, layout, *cotangent.shape[1:3], inputs, cotangent.shape[3], kind)
+
+
+def _refuse_mixing(network: Network, gradients: list[Tensor | None]) -> None:
+    """Exactly, where inputs are differentiable: the first example's outputs have gradient 0 at the others' inputs."""
+    for gradient in gradients:
+        if gradient is not None and not _vanishes(gradient[1:]):
+            _mixes(network)
+
+
+def _refuse_randomness(network: Network, states: list[bytes], outputs: Tensor, fewer: Tensor) -> None:
+    """Raise if the passes drew random numbers or if outputs depend on the pass or on the number of examples."""
+    if states != _random_states(network.device):
+        kind = type(network.net).__name__
+        raise ValueError(f"{kind} draws random numbers: a tangent kernel needs a deterministic network, try net.eval()")
+    outputs, fewer = outputs[:2].nan_to_num(), fewer.nan_to_num()
+    tolerance = 100 * torch.finfo(outputs.dtype).eps ** 0.75
+    if not bool(((outputs - fewer).abs() <= tolerance * (1 + fewer.abs().amax())).all()):
+        _mixes(network)
+
+
+def _mixes(network: Network):
+    kind = type(network.net).__name__
+    raise ValueError(
+        f"{kind} mixes the examples of a batch, or changes from pass to pass: a tangent kernel needs outputs that "
+        f"depend on their own example alone; look for statistics over the batch dimension, and try net.eval()"
+    )
+
+
+def _random_states(device: torch.device) -> list[bytes]:
+    states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    return [ctypes.string_at(state.data_ptr(), state.numel()) for state in states]

@@ -1,0 +1,159 @@
+"""Running a module while noting each call of a layer that has a rule for its parameters' Jacobian."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.overrides import TorchFunctionMode
+
+from ..functional import call
+from .layers import LAYERS, Layer
+
+_ATTENTION = inspect.signature(F.multi_head_attention_forward)
+
+
+class Call(NamedTuple):
+    """One call of a layer: ``names`` of the arguments that are parameters, ``edge`` where the cotangent comes in."""
+
+    layer: Layer
+    arguments: dict
+    names: dict[str, str]
+    shape: torch.Size
+    dtype: torch.dtype
+    edge: GradientEdge
+    version: int
+
+    def check(self) -> None:
+        """Raise if the layer's input has been overwritten since."""
+        if self.arguments["input"]._version != self.version:
+            names = " and ".join(self.names.values())
+            raise RuntimeError(f"the input of the layer with {names} is modified in place afterwards: copy it first")
+
+
+class Recorder(TorchFunctionMode):
+    """Notes the calls of layers whose parameters are among ``parameters`` (name -> tensor), in order.
+
+    There a parameter is replaced by a leaf of its own, so that what gradient still reaches the parameter itself comes
+    from elsewhere.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor]):
+        super().__init__()
+        self.calls: list[Call] = []
+        self._names = {id(tensor): name for name, tensor in parameters.items()}
+        self._leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is F.multi_head_attention_forward:
+            return self._attention(args, kwargs)
+        layer = LAYERS.get(function)
+        if layer is None or len(args) > len(layer.signature):
+            return function(*args, **kwargs)
+        arguments = dict(zip(layer.signature, args, strict=False)) | kwargs
+        names = {
+            key: self._names[id(arguments[key])] for key in layer.parameters if id(arguments.get(key)) in self._names
+        }
+        if not names or not layer.accepts(arguments):
+            return function(*args, **kwargs)
+        arguments |= {key: self._leaves[name] for key, name in names.items()}
+        output = function(
+            *(arguments[key] for key in layer.signature[: len(args)]), **{k: arguments[k] for k in kwargs}
+        )
+        if output._is_view():  # an operation in place on a view would cut its edge off the graph
+            output = output.clone()
+        arguments = {key: value.detach() if isinstance(value, Tensor) else value for key, value in arguments.items()}
+        self.calls.append(
+            Call(
+                layer,
+                arguments,
+                names,
+                output.shape,
+                output.dtype,
+                get_gradient_edge(output),
+                arguments["input"]._version,
+            )
+        )
+        return output
+
+    def _attention(self, args, kwargs):
+        """Attention with its projections outside it, as calls of linear layers, and identities in their place."""
+        given = _ATTENTION.bind(*args, **kwargs).arguments
+        sources = [given[name] for name in ("query", "key", "value")]
+        weight, bias = given["in_proj_weight"], given["in_proj_bias"]
+        with self:
+            if given.get("use_separate_proj_weight"):
+                weights = [given[f"{name}_proj_weight"] for name in "qkv"]
+                biases = (None,) * 3 if bias is None else bias.chunk(3)
+                projected = [F.linear(*each) for each in zip(sources, weights, biases, strict=True)]
+            elif sources[0] is sources[1] and sources[1] is sources[2]:
+                projected = F.linear(sources[0], weight, bias).chunk(3, -1)
+            else:
+                projected = [F.linear(x, weight, bias).chunk(3, -1)[part] for part, x in enumerate(sources)]
+        identity = torch.eye(given["embed_dim_to_check"], dtype=sources[0].dtype, device=sources[0].device)
+        inner = dict(zip(("query", "key", "value"), projected, strict=True))
+        inner |= {"in_proj_weight": None, "in_proj_bias": None, "out_proj_bias": None, "use_separate_proj_weight": True}
+        inner |= dict.fromkeys(("q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj_weight"), identity)
+        mixed, attention = F.multi_head_attention_forward(**given | inner)
+        with self:
+            return F.linear(mixed, given["out_proj_weight"], given["out_proj_bias"]), attention
+
+
+class Network:
+    """A module at given values of its ``parameters``, those that the kernel is over, and of all other tensors."""
+
+    def __init__(self, net: nn.Module, tensors: dict[str, Tensor]):
+        self.net = net
+        names = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        self.parameters = {name: tensors[name].detach().requires_grad_() for name in names}
+        self.constants = {name: tensor.detach() for name, tensor in tensors.items() if name not in self.parameters}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters, and of the kernel."""
+        return next(iter(self.parameters.values())).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return next(iter(self.parameters.values())).device
+
+    def zeros(self, *shape: int) -> Tensor:
+        """Of the network's type and on its device."""
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
+
+    def __call__(self, inputs: tuple[Tensor, ...], recorded=()) -> tuple[Tensor, list[Call]]:
+        """The outputs (n, K) and the calls of layers with the parameters named in ``recorded``."""
+        recorder = Recorder({name: self.parameters[name] for name in recorded})
+        buffers = {name: tensor.clone() for name, tensor in self.constants.items()}  # which a pass may update
+        n = len(inputs[0])
+        with recorder:
+            outputs = call(self.net, self.parameters | buffers, inputs)
+        if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != n:
+            found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ValueError(f"the output of {type(self.net).__name__} must be a tensor of shape (n, ...), not {found}")
+        return outputs.reshape(n, -1), recorder.calls
+
+
+@contextmanager
+def exact_derivatives(device: str) -> Iterator[None]:
+    """Neither TF32 nor autocast nor no_grad; as it was afterwards."""
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    modern = hasattr(matmul, "fp32_precision")
+    settings = (matmul, convolution.conv) if modern else (matmul, convolution)
+    name, exact = ("fp32_precision", "ieee") if modern else ("allow_tf32", False)
+    before = [getattr(setting, name) for setting in settings]
+    try:
+        for setting in settings:
+            setattr(setting, name, exact)
+        cast = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with cast, torch.enable_grad():
+            yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setattr(setting, name, value)

@@ -1,0 +1,34 @@
+"""Plans keep their word: memory, in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+from pathlib import Path
+
+import torch
+import lazytorch as lt
+
+kind, memory = sys.argv[1], int(sys.argv[2])
+net, x = lt.models.vgg11(width=0.25), torch.randn(48, 3, 32, 32)
+assert len(lt.kernels.plan_ntk(net, x, kind=kind, max_memory=memory).tiles()) > 2
+lt.empirical_ntk(net, x[:2], kind=kind)  # what libraries allocate once
+before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+kernel = lt.empirical_ntk(net, x, kind=kind, max_memory=memory)
+peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak - before - kernel.numel() * kernel.itemsize)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the process's memory from /proc")
+@pytest.mark.parametrize("kind", ("full", "trace"))
+def test_the_workspace_stays_within_max_memory(kind):
+    memory = 60 * 2**20
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SCRIPT, kind, str(memory)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert 0.5 * memory < int(result.stdout) < 1.05 * memory
