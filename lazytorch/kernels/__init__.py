@@ -5,7 +5,7 @@ from .analytic import mlp_kernel
 from .drift import kernel_distance, kernel_drift
 from .operator import Jacobian, extreme_singular_values, kernel_operator, top_eigenpairs
 from .spectrum import Spectrum, kernel_spectrum
-from .tangent import empirical_ntk
+from .tangent import empirical_ntk, plan_ntk
 
 __all__ = [
     "Jacobian",
@@ -18,5 +18,6 @@ __all__ = [
     "kernel_operator",
     "kernel_spectrum",
     "mlp_kernel",
+    "plan_ntk",
     "top_eigenpairs",
 ]

@@ -8,7 +8,9 @@ from tqdm import tqdm
 
 from ..anchored import Anchored
 from ..functional import call, forward_differentiable
-from .tangent import _refuse_mixing, values_at
+from .inspection import inspect_network
+from .recording import Network
+from .tangent import values_at
 
 SMALL = 64  # up to this many rows an operator is formed, which is exact and quicker than Lanczos
 BASIS = {"LA": 20, "SA": 1000}  # Lanczos vectors: the lower end is crowded, and comes without restarts or hardly
@@ -32,8 +34,8 @@ class Jacobian(LinearOperator):
         batch_size: inputs of one pass.
 
     Raises:
-        ValueError: a batch-mixing module in training mode, nothing trainable, or unknown names in ``weights``.
-        TypeError: the module does not return one tensor.
+        ValueError: examples that interact, random outputs, nothing trainable, unknown names in ``weights``, or outputs
+            that are not one tensor.
     """
 
     def __init__(
@@ -44,7 +46,6 @@ class Jacobian(LinearOperator):
         batch_size: int = 128,
     ):
         net = net.to_module() if isinstance(net, Anchored) else net
-        _refuse_mixing(net)
         trainable = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
         if not trainable:
             raise ValueError(f"{type(net).__name__} has no trainable parameters: a Jacobian needs at least one")
@@ -55,7 +56,8 @@ class Jacobian(LinearOperator):
         self._net = net
         inputs = x if isinstance(x, tuple) else (x,)
         self._batches = list(zip(*(self._cast(tensor).split(batch_size) for tensor in inputs), strict=True))
-        self._outputs = self._count_outputs()
+        network = Network(net, self._values | self._weights)
+        self._outputs = inspect_network(network, self._batches[0]).outputs  # refuses examples that interact
         rows = len(inputs[0]) * self._outputs
         super().__init__(np.dtype(np.float64), (rows, sum(t.numel() for t in self._weights.values())))
 
@@ -75,13 +77,6 @@ class Jacobian(LinearOperator):
 
     def _function(self, batch: tuple[Tensor, ...]):
         return lambda weights: call(self._net, self._values | weights, batch).flatten(1)
-
-    @torch.no_grad()
-    def _count_outputs(self) -> int:
-        output = call(self._net, self._values | self._weights, tuple(tensor[:1] for tensor in self._batches[0]))
-        if not isinstance(output, Tensor):
-            raise TypeError(f"{type(self._net).__name__} returns a {type(output).__name__}: wrap it to return a tensor")
-        return output.numel()
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._like) if tensor.is_floating_point() else tensor.to(self._like.device)

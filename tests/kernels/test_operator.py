@@ -108,5 +108,5 @@ def test_refusals():
         Jacobian(nn.ReLU(), x)
     with pytest.raises(ValueError, match="ask for 1 to 6"):
         top_eigenpairs(kernel_operator(net, x), 7)
-    with pytest.raises(TypeError, match="returns a tuple"):
+    with pytest.raises(ValueError, match="must be a tensor"):
         Jacobian(nn.LSTM(5, 3), x[:, 0])
