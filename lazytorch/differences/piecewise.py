@@ -9,7 +9,7 @@ import functools
 import torch
 from torch.autograd.function import once_differentiable
 
-from .pair import Pair, derivative, difference, find_rule, in_range, primal, rule
+from .pair import Pair, continuous, derivative, difference, find_rule, in_range, primal, rule
 from .pointwise import pointwise, scaled
 from .relu import rectified
 
@@ -97,6 +97,7 @@ def _extremum(function, epsilon, out, *arguments):
     """
     if epsilon == 0:
         return derivative(function, *arguments)
+    arguments = [continuous(argument, epsilon, out.dtype) for argument in arguments]
     return function(*(None if argument is None else _moved(epsilon, argument, out) for argument in arguments))
 
 

@@ -4,14 +4,15 @@
 explicit; an operator without a rule is decomposed further, to core ATen, where torch knows how.
 """
 
+import copy
+
 import torch
 import torch._dynamo
 import torch.utils._pytree as pytree
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from ..functional import call
+from ..functional import call, forward_differentiable
 from .decompositions import decompositions
 
 aten = torch.ops.aten
@@ -59,12 +60,13 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
             outputs, out_spec = pytree.tree_flatten(call(module, weights, args, kwargs))
         return outputs
 
-    hooks = _name_nodes(module)
+    module = copy.deepcopy(module)  # a module may keep tensors of its forward, which are not real here
+    _name_nodes(module)
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     try:
         # A compiled module is traced as the module it was compiled from.
         eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), eager:
+        with torch.no_grad(), forward_differentiable(), eager:
             traced = _functional(function, example)
             if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
                 traced = _functional(_Relabelling(traced).run, example)
@@ -75,9 +77,6 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
                 f'into tensor operations (torch.where), or wrap with difference="direct" in float64'
             ) from error
         raise
-    finally:
-        for hook in hooks:
-            hook.remove()
     _free_strides(traced.graph)
     traced.graph.eliminate_dead_code()
     return traced, out_spec
@@ -112,16 +111,17 @@ DATA_DEPENDENT = {"DataDependentOutputException", "DynamicOutputShapeException",
 
 def _is_data_dependent(error) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & DATA_DEPENDENT) or (isinstance(error, RuntimeError) and "tracing tensor" in str(error))
+    found = {RuntimeError: "tracing tensor", TypeError: "got Tensor"}  # the second where a size is wanted
+    return bool(names & DATA_DEPENDENT) or any(isinstance(error, k) and text in str(error) for k, text in found.items())
 
 
 def _first_line(error) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _name_nodes(module) -> list:
-    """Hooks that write the path of the innermost running module into each new node's meta."""
-    hooks, stack = [], []
+def _name_nodes(module) -> None:
+    """Have the path of the innermost running module written into each new node's meta."""
+    stack = []
 
     def enter(path):
         def hook(*_):
@@ -134,9 +134,8 @@ def _name_nodes(module) -> list:
         _label(stack.pop())
 
     for path, child in module.named_modules():
-        hooks.append(child.register_forward_pre_hook(enter(path), prepend=True))
-        hooks.append(child.register_forward_hook(leave, always_call=True))
-    return hooks
+        child.register_forward_pre_hook(enter(path), prepend=True)
+        child.register_forward_hook(leave, always_call=True)
 
 
 class _Relabelling(torch.fx.Interpreter):
