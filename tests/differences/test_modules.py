@@ -59,6 +59,17 @@ MODULES = {
 }
 
 
+ACTIVATIONS = (
+    *(nn.CELU, nn.ELU, nn.GELU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.LogSigmoid),
+    *(nn.Mish, nn.PReLU, nn.ReLU, nn.ReLU6, nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softshrink),
+    *(nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold),
+)
+MODULES |= {
+    kind.__name__: lambda kind=kind: nn.Sequential(nn.Linear(4, 3), kind(*[0.1, 20] if kind is nn.Threshold else []))
+    for kind in ACTIVATIONS
+}
+
+
 def with_theta(net, alpha):
     """The centered model in float64 at a random displacement, all numbers exact in float32."""
     model = lt.CenteredModel(net, alpha).float()
@@ -127,6 +138,40 @@ def test_randomized_slopes_serve_both_weights():
     slopes = model(x)  # the step is 1, and no unit changes sign
     assert (slopes[:, 2:] == 1).all() and ((slopes[:, :2] > 0.124) & (slopes[:, :2] < 0.334)).all()
     assert slopes[:, :2].std() > 0.01
+
+
+def test_a_condition_that_enters_arithmetic_jumps():
+    net = Function(lambda x, w: torch.maximum(x * w, x * w > 0.1) + (x * w > 0.3) * x, 4).double()
+    model, x = with_theta(net, 1.0), torch.randn(50, 4, dtype=torch.float64)
+    direct = lt.CenteredModel(model.to_module(), 1.0, difference="direct")
+    direct.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(x), direct(x), rtol=1e-12, atol=1e-12)
+
+
+class Caching(nn.Linear):
+    """Keeps a tensor of its forward."""
+
+    cached = None
+
+    def forward(self, x):
+        if self.cached is None or self.training:
+            self.cached = 2 * self.weight
+        return F.linear(x, self.cached)
+
+
+def test_a_module_that_keeps_tensors_of_its_forward():
+    model, x = with_theta(Caching(4, 3).eval(), 1.0), torch.randn(5, 4, dtype=torch.float64)
+    for batch in (x, x[:2]):  # a second trace does not meet the first one's tensor
+        torch.testing.assert_close(model(batch), 2 * batch @ model.theta["weight"].T)
+
+
+def test_packed_sequences_are_refused():
+    class Packed(nn.LSTM):
+        def forward(self, x):
+            return super().forward(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True))[0].data
+
+    with pytest.raises(lt.UntraceableModule, match="direct"):
+        lt.CenteredModel(Packed(4, 3), 10.0)(torch.randn(2, 5, 4))
 
 
 class Masked(nn.Module):
