@@ -1,5 +1,6 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
+import copy
 import time
 from collections.abc import Hashable
 from contextlib import nullcontext
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from .anchored import Anchored
 from .differences import Pair, Program
-from .functional import call
+from .differences.pair import is_continuous, value, varies
+from .functional import call, forward_differentiable
 
 
 class CenteredModel(Anchored):
@@ -27,7 +29,8 @@ class CenteredModel(Anchored):
     ``difference="direct"`` subtracts two forward passes instead, for modules that cannot be traced: use it in float64
     (``net.double()``); the error is about rounding times alpha, and alpha must be finite.
 
-    The output has the structure and shape of ``net(x)`` and is exactly 0 at the start. Buffers that training updates
+    The output has the structure and shape of ``net(x)`` and is exactly 0 at the start; what is integer or boolean in it
+    is that of f(x; w). Buffers that training updates
     (batch norm's) are kept for both weights, each updated with its own statistics; random operators are drawn once for
     both. Cost of a training step: 5 forward passes of f where a plain step is 3. The module is traced once per input
     signature and mode (fractions of a second).
@@ -61,6 +64,10 @@ class CenteredModel(Anchored):
             self._traces, self._programs = other._traces, _Cache()
         self._modules["initial"] = other._modules["initial"]
 
+    def own_start(self) -> None:
+        """Take a copy of the tensors of w_0 and its buffers, which other models may change from here on."""
+        self._modules["initial"] = copy.deepcopy(self._modules["initial"])
+
     def forward_recorded(self, record: dict, *args, **kwargs):
         """As ``forward``; models that share their start and are given one ``record`` compute it once."""
         return self._divided(args, kwargs, record)
@@ -81,7 +88,7 @@ class CenteredModel(Anchored):
         with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
             outputs = program(self.epsilon, pairs, inputs, record)
-            return pytree.tree_map(_output, outputs, is_leaf=lambda t: isinstance(t, Pair))
+            return pytree.tree_map(lambda leaf: _output(leaf, self.epsilon), outputs, is_leaf=varies)
 
     def trace(self, *args, **kwargs) -> None:
         """Trace the module in its present mode without running it, which raises what a first call would raise."""
@@ -120,15 +127,20 @@ class CenteredModel(Anchored):
         for name, change in moved.items():
             at_w[name].add_(change, alpha=self.epsilon)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):  # one draw for both passes
-            start = call(self.structure, initial, args, kwargs)
-        end = call(self.structure, at_w, args, kwargs)
+            start = self._pass(initial, *pytree.tree_map_only(Tensor, Tensor.clone, (args, kwargs)))
+        end = self._pass(at_w, args, kwargs)
         if any(part.training for part in self.structure.modules()):
             for name, change in moved.items():
                 change.copy_((at_w[name] - initial[name]) * self.alpha)
         return pytree.tree_map(self._subtract, end, start)
 
+    def _pass(self, tensors: dict, args, kwargs):
+        """On a copy, as a module may keep tensors of its forward, and by the same kernels for both passes."""
+        with forward_differentiable():
+            return call(copy.deepcopy(self.structure), tensors, args, kwargs)
+
     def _subtract(self, end, start):
-        return self.alpha * (end - start) if isinstance(end, Tensor) and end.is_floating_point() else end
+        return self.alpha * (end - start) if isinstance(end, Tensor) and is_continuous(end) else end
 
 
 def _find_updated(model: CenteredModel, _) -> None:
@@ -141,7 +153,14 @@ def _without_autocast(device: str):
 
 
 class _Cache(dict):
-    """A copy of the model starts without."""
+    """Keeps the latest entries; a copy of the model starts without."""
+
+    LIMIT = 64
+
+    def __setitem__(self, key, value):
+        if len(self) >= self.LIMIT:
+            del self[next(iter(self))]
+        super().__setitem__(key, value)
 
     def __deepcopy__(self, memo):
         return _Cache()
@@ -158,9 +177,9 @@ def _signature(leaf):
     return type(leaf), leaf
 
 
-def _output(leaf):
+def _output(leaf, epsilon: float):
     if isinstance(leaf, Pair):
         return leaf.difference
-    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+    if isinstance(leaf, Tensor) and is_continuous(leaf):
         return torch.zeros_like(leaf)
-    return leaf
+    return value(leaf, epsilon)

@@ -5,6 +5,7 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
 from .anchored import Anchored
+from .differences.pair import is_continuous
 from .functional import call, forward_differentiable
 
 
@@ -47,4 +48,4 @@ class LinearizedModel(Anchored):
 
 
 def _add(output, tangent):
-    return output + tangent if isinstance(output, Tensor) and output.is_floating_point() else output
+    return output + tangent if isinstance(output, Tensor) and is_continuous(output) else output

@@ -56,12 +56,11 @@ def test_training_together_is_training_alone():
 
 
 def test_the_start_is_computed_once():
-    class Counting(nn.Linear):
-        calls = 0
+    calls = []
 
     @torch.library.custom_op("lazytorch_test::counted", mutates_args=())
     def counted(x: torch.Tensor) -> torch.Tensor:
-        Counting.calls += 1
+        calls.append(x)
         return x.clone()
 
     counted.register_fake(torch.empty_like)
@@ -74,7 +73,31 @@ def test_the_start_is_computed_once():
     net = Net(3, 2)
     start = lt.SharedStart([lt.CenteredModel(net, alpha) for alpha in ALPHAS])
     assert len(list(start(torch.randn(4, 3)))) == 4
-    assert Counting.calls == 1
+    assert len(calls) == 1
+
+
+class Counting(nn.Linear):
+    """Counts its calls in a buffer, and changes its input."""
+
+    def __init__(self):
+        super().__init__(3, 2)
+        self.register_buffer("calls", torch.tensor(1))
+
+    def forward(self, x):
+        y = super().forward(x) * self.calls
+        self.calls += 1
+        x.mul_(3)
+        return y + super().forward(x).tanh()
+
+
+def test_what_a_module_overwrites_is_found_unchanged_by_every_model():
+    together = [lt.CenteredModel(Counting(), 2.0)]
+    together += [copy.deepcopy(together[0]) for _ in range(2)]
+    for model in together:
+        nn.init.ones_(model.theta["weight"])
+    outputs = list(lt.SharedStart(together)(torch.randn(4, 3)))
+    assert outputs[0].any()
+    torch.testing.assert_close(outputs, outputs[:1] * 3)
 
 
 def test_models_of_different_starts_are_refused():

@@ -4,16 +4,21 @@ import functools
 
 import torch
 
-from .pair import Pair, difference, rule, value
+from .pair import ROUNDINGS, Pair, difference, rule, value
 
 aten = torch.ops.aten
 
 
 def _compare(operator, epsilon, out, left, right):
-    """Compare (a - c) + eps (d - d_c) with 0, so that where a and c nearly agree the differences decide."""
+    """Compare (a - c) + eps (d - d_c) with 0, so that where a and c nearly agree the differences decide.
+
+    Where they do not and the sum is 0 to rounding, it is 0: so integers that have moved onto one another are equal.
+    """
     a, c = _start(epsilon, left), _start(epsilon, right)
     gap = torch.where(a == c, 0, a - c)  # of equal infinities too
-    return operator(torch.add(gap, _minus(difference(left), difference(right)), alpha=epsilon), 0)
+    at_w = torch.add(gap, _minus(difference(left), difference(right)), alpha=epsilon)
+    met = (gap != 0) & gap.isfinite() & (at_w.abs() <= ROUNDINGS * torch.finfo(at_w.dtype).eps * gap.abs())
+    return operator(at_w.masked_fill(met, 0), 0)
 
 
 def _minus(d, d_c):

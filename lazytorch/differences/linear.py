@@ -3,6 +3,7 @@
 import torch
 
 from .pair import Pair, UnsupportedOperator, as_pair, continuous, difference, is_continuous, rule
+from .rounding import cast
 
 aten = torch.ops.aten
 
@@ -17,7 +18,6 @@ LINEAR = (
     aten._fft_r2c,
     aten._neg_view,
     aten._reshape_alias,
-    aten._to_copy,
     aten._upsample_bicubic2d_aa,
     aten._upsample_bilinear2d_aa,
     aten._upsample_nearest_exact1d,
@@ -76,7 +76,7 @@ LINEAR = (
 
 def _linear(operator):
     def apply_to_difference(epsilon, out, x, *args, **kwargs):
-        if isinstance(out, torch.Tensor) and not is_continuous(out):  # a cast to integers
+        if isinstance(out, torch.Tensor) and not is_continuous(out):  # a sum as integers
             return operator(x.value(epsilon), *args, **kwargs)
         return operator(x.difference, *args, **kwargs)
 
@@ -134,6 +134,8 @@ def copy(epsilon, out, target, source, non_blocking=False):
     """The source, cast to the target's type and shape."""
     if not isinstance(source, Pair):
         return None
+    if not is_continuous(out):
+        return cast(epsilon, out, source, dtype=out.dtype).expand_as(out).clone()
     return source.difference.to(out.dtype).expand_as(out).clone()
 
 

@@ -96,32 +96,44 @@ def is_continuous(tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-#: Beyond this factor float32 loses the smaller of two values in their difference.
-HUGE = 1e4
+#: Roundings of eps d within which a value at w counts as an integer that it has moved to.
+ROUNDINGS = 4
+#: The share of its digits that a value may lose in the difference to another.
+LOSS = 1e-3
 
 
 def jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
     """What a discontinuous function gives for its difference: (at w - at w_0) / epsilon, 0 where epsilon = 0.
 
-    Of a condition or index, its value at w. Equal infinities differ by 0. Raises UnsupportedOperator where an element
-    is huge at one end only, as a masked score is: the pair cannot hold its value at the other.
+    Of a condition or index, its value at w. Equal infinities differ by 0.
     """
     if not is_continuous(out):
         return at_w
     if epsilon == 0:
         return torch.zeros_like(out)
-    _check_sizes(out, at_w)
     return torch.where(at_w == out, 0, (at_w - out) / epsilon)
 
 
-def _check_sizes(out: Tensor, at_w: Tensor) -> None:
+def chosen_jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
+    """The jump of what a condition or index chooses.
+
+    A pair cannot hold a value that is huge at one end alone, as a masked score is (-inf or -1e9). On the CPU this
+    raises UnsupportedOperator; on other devices, where asking would wait for them, such a jump is nan.
+    """
+    result = jump(epsilon, out, at_w)
+    if epsilon == 0 or not is_continuous(out):
+        return result
     large, small = (function(out.abs(), at_w.abs()) for function in (torch.maximum, torch.minimum))
-    if ((out != at_w) & (large >= HUGE * (1 + small))).any():
+    lost = (out != at_w) & (large >= LOSS / torch.finfo(out.dtype).eps * (1 + small))
+    if out.device.type != "cpu":
+        return result.masked_fill(lost, torch.nan)
+    if lost.any():
         raise UnsupportedOperator(
-            "an element that a condition or index selects is huge (-inf, say) at one of w_0 and w and moderate at the "
+            "an element that a condition or index chooses is huge (-inf, say) at one of w_0 and w and moderate at the "
             "other, which no divided difference in this type can express: select what is kept (gather, topk) instead "
             'of masking what is not, or wrap with difference="direct" in float64'
         )
+    return result
 
 
 def derivative(function, *args, **kwargs):

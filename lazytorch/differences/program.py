@@ -33,10 +33,10 @@ from .pair import (
     Discrete,
     Pair,
     UnsupportedOperator,
+    chosen_jump,
     derivative,
     find_rule,
     is_continuous,
-    jump,
     primal,
     value,
     varies,
@@ -62,7 +62,8 @@ class Program:
         self.nodes = list(self.graph_module.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
         self.names = dict(zip(self.placeholders, tensors, strict=False))
-        self.written = {self.names[node] for node in _written(self.nodes) if node in self.names}
+        self.overwritten = _written(self.nodes)
+        self.written = {self.names[node] for node in self.overwritten if node in self.names}
         self.last_used_by = _last_uses(self.nodes)
 
     def check_rules(self, varying: set[str]) -> None:
@@ -78,8 +79,7 @@ class Program:
                 module = node.meta.get("module") or "(root)"
                 raise UnsupportedOperator(
                     f"operator {node.target} (in module '{module}') has no divided-difference rule at finite alpha: "
-                    f"register one with lazytorch.rule(torch.ops.{node.target}), or wrap with "
-                    f'difference="direct" in float64'
+                    f"{_remedy(node.target)}"
                 )
 
     def __call__(self, epsilon: float, tensors: list, inputs: list, record: dict | None = None):
@@ -112,20 +112,21 @@ class Program:
         else:
             out = record[node] = _at_w_0(node.target, args, kwargs)
         try:
-            return on_pairs(node.target, epsilon, out, args, kwargs)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not node.meta.get("stopped")):
+                return on_pairs(node.target, epsilon, out, args, kwargs)
         except UnsupportedOperator as error:
             module = node.meta.get("module") or "(root)"
             raise UnsupportedOperator(f"operator {node.target} (in module '{module}'): {error}") from error
 
     def _keep_overwritten(self, values: dict, record: dict) -> None:
-        """Later runs must find the buffers at w_0 as the first run did."""
-        for node, name in self.names.items():
-            if name not in self.written or not isinstance(values[node], Pair):
-                continue
-            if node in record:
+        """Later runs must find buffers at w_0, and inputs that the module changes, as the first run did."""
+        for node in self.overwritten:
+            if node not in record:
+                record[node] = primal(values[node]).clone()
+            elif isinstance(values[node], Pair):
                 values[node] = Pair(record[node], values[node].difference)
             else:
-                record[node] = values[node].primal.clone()
+                values[node] = record[node]
 
 
 def _at_w_0(operator, args, kwargs):
@@ -143,8 +144,10 @@ def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
         result = _jump(operator, epsilon, out, args, kwargs)
     elif rule is not None:
         result = rule(epsilon, out, *args, **kwargs)
+    elif epsilon > 0:
+        raise UnsupportedOperator(f"it has no divided-difference rule at finite alpha: {_remedy(operator)}")
     else:
-        result = derivative(operator, *args, **kwargs)
+        result = _derivative(operator, args, kwargs)
     return _wrap(out, result, epsilon)
 
 
@@ -161,7 +164,18 @@ def _wrap(out, result, epsilon):
 def _jump(operator, epsilon, out, args, kwargs):
     """Of a function of conditions and indices alone."""
     args, kwargs = pytree.tree_map(lambda leaf: value(leaf, epsilon), (args, kwargs), is_leaf=varies)
-    return pytree.tree_map(lambda at_w, a: jump(epsilon, a, at_w), operator(*args, **kwargs), out)
+    return pytree.tree_map(lambda at_w, a: chosen_jump(epsilon, a, at_w), operator(*args, **kwargs), out)
+
+
+def _derivative(operator, args, kwargs):
+    try:
+        return derivative(operator, *args, **kwargs)
+    except NotImplementedError as error:
+        raise UnsupportedOperator(f"it has no rule, and torch no derivative: {_remedy(operator)}") from error
+
+
+def _remedy(operator) -> str:
+    return f'register a rule with lazytorch.rule(torch.ops.{operator}), or wrap with difference="direct" in float64'
 
 
 def _last_uses(nodes: list) -> dict:

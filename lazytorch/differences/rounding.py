@@ -5,7 +5,7 @@ import functools
 import torch
 
 from .bilinear import divide
-from .pair import Pair, difference, jump, primal, rule, value
+from .pair import ROUNDINGS, difference, is_continuous, jump, primal, rule, value
 
 aten = torch.ops.aten
 
@@ -15,11 +15,19 @@ def sign(epsilon, out, x):
     return jump(epsilon, out, x.value(epsilon).sign())
 
 
+def _rest(epsilon, x, n):
+    """(a - n) + eps d, for an n that makes a - n exact; an integer where it has moved to one, to rounding."""
+    step = epsilon * x.difference
+    rest = (x.primal - n) + step
+    near = rest.round()
+    met = (near != 0) & ((rest - near).abs() <= ROUNDINGS * torch.finfo(rest.dtype).eps * step.abs())
+    return torch.where(met, near, rest)
+
+
 def _integer_part(operator, epsilon, out, x):
-    """phi(b) = n + phi((a - n) + eps d) with n the integer next to a, so that a - n is exact."""
+    """phi(b) = n + phi((a - n) + eps d) with n the integer next to a."""
     n = x.primal.round()
-    rest = Pair(x.primal - n, x.difference).value(epsilon)
-    return jump(epsilon, out - n, operator(rest))
+    return jump(epsilon, out - n, operator(_rest(epsilon, x, n)))
 
 
 for _operator in (aten.ceil, aten.floor):
@@ -30,15 +38,30 @@ for _operator in (aten.ceil, aten.floor):
 def truncate(epsilon, out, x):
     """The floor where b is positive, the ceiling where it is negative."""
     n = x.primal.round()
-    rest = Pair(x.primal - n, x.difference).value(epsilon)
-    return jump(epsilon, out - n, torch.where(x.value(epsilon) < 0, rest.ceil(), rest.floor()))
+    return jump(epsilon, out - n, _truncated(epsilon, x, n))
+
+
+def _truncated(epsilon, x, n):
+    rest = _rest(epsilon, x, n)
+    return torch.where(n + rest < 0, rest.ceil(), rest.floor())
+
+
+@rule(aten._to_copy)
+def cast(epsilon, out, x, **options):
+    """To integers by truncation, to booleans by comparison with 0."""
+    if is_continuous(out):
+        return aten._to_copy(x.difference, **options)
+    if epsilon == 0 or out.dtype == torch.bool:
+        return aten._to_copy(x.value(epsilon), **options)
+    n = x.primal.round()
+    return aten._to_copy(n + _truncated(epsilon, x, n), **options)
 
 
 @rule(aten.round.default)
 def round_half_to_even(epsilon, out, x):
     """n + ceil((a - n - 1/2) + eps d) with n = floor(a), which rounds half down, and one more where that is odd."""
     n = x.primal.floor()
-    rest = Pair(x.primal - n - 0.5, x.difference).value(epsilon)
+    rest = _rest(epsilon, x, n + 0.5)
     down = rest.ceil()
     return jump(epsilon, out - n, down + ((rest == down) & ((n + down) % 2 != 0)))
 

@@ -5,7 +5,9 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 """
 
 import copy
+import random
 
+import numpy
 import torch
 import torch._dynamo
 import torch.utils._pytree as pytree
@@ -22,20 +24,18 @@ class UntraceableModule(RuntimeError):
     """The module's Python code depends on the values of its tensors, so it has no trace."""
 
 
-class _NoStopGradient(TorchFunctionMode):
-    """Refuses what a trace would lose: gradients that the module stops on purpose."""
+class _Watch(TorchFunctionMode):
+    """Marks the nodes through which the module stops gradients (no_grad), and refuses what a trace would lose."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in STOPPING or (function is torch._C._set_grad_enabled and not args[0]):
-            name = "no_grad" if function is torch._C._set_grad_enabled else "detach"
-            raise UntraceableModule(
-                f"the module stops gradients on the way ({name} in its forward), which a trace does not follow: "
-                f'wrap with difference="direct" in float64'
-            )
+        if function is torch._C._set_grad_enabled:
+            _label("stopped", not torch.is_grad_enabled())
+        if function == torch.Tensor.data.__get__:
+            raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         return function(*args, **(kwargs or {}))
 
 
-STOPPING = (torch.Tensor.detach, torch.Tensor.detach_, torch.detach, torch.detach_)
+REMEDY = 'use detach(), or wrap with difference="direct" in float64'
 
 
 def trace(module, tensors: dict, args: tuple, kwargs: dict):
@@ -43,8 +43,12 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
 
     The graph takes the ``tensors`` (name -> example value of every parameter and buffer), then the input tensors.
 
+    What Python computes on the way, from the module's own attributes for one, is constant in the graph. A node made
+    under ``no_grad`` is marked in its meta as stopped.
+
     Raises:
-        UntraceableModule: Python control flow depends on tensor values, or a gradient is stopped on the way.
+        UntraceableModule: Python control flow depends on tensor values or on Python's random numbers, or the module
+            runs but cannot be traced.
     """
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
@@ -56,30 +60,51 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         arrived = iter(flat[len(tensors) :])
         filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(filled, in_spec)
-        with _NoStopGradient():
-            outputs, out_spec = pytree.tree_flatten(call(module, weights, args, kwargs))
+        with _Watch():
+            outputs, out_spec = pytree.tree_flatten(call(traced_module, weights, args, kwargs))
+            _label("stopped", not torch.is_grad_enabled())
         return outputs
 
-    module = copy.deepcopy(module)  # a module may keep tensors of its forward, which are not real here
-    _name_nodes(module)
+    traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
+    _name_nodes(traced_module)
+    states = random.getstate(), numpy.random.get_state()[1].tobytes()
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     try:
         # A compiled module is traced as the module it was compiled from.
         eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
-        with torch.no_grad(), forward_differentiable(), eager:
+        with torch.enable_grad(), forward_differentiable(), eager:
             traced = _functional(function, example)
             if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
                 traced = _functional(_Relabelling(traced).run, example)
+    except UntraceableModule:
+        raise
     except Exception as error:
         if _is_data_dependent(error):
             raise UntraceableModule(
                 f"{type(module).__name__} takes Python decisions on tensor values ({_first_line(error)}): move them "
                 f'into tensor operations (torch.where), or wrap with difference="direct" in float64'
             ) from error
-        raise
+        _run_once(module, tensors, args, kwargs)
+        raise UntraceableModule(
+            f"{type(module).__name__} runs but cannot be traced ({type(error).__name__}: {_first_line(error)}): "
+            f'wrap with difference="direct" in float64'
+        ) from error
+    if states != (random.getstate(), numpy.random.get_state()[1].tobytes()):
+        raise UntraceableModule(
+            f"{type(module).__name__} draws Python's or numpy's random numbers, which a trace would keep for ever: "
+            f'draw with torch, or wrap with difference="direct" in float64'
+        )
     _free_strides(traced.graph)
     traced.graph.eliminate_dead_code()
     return traced, out_spec
+
+
+@torch.no_grad()
+def _run_once(module, tensors, args, kwargs) -> None:
+    """Raise what the module itself raises, as on inputs of a wrong shape."""
+    tensors, args, kwargs = pytree.tree_map_only(torch.Tensor, torch.clone, (tensors, args, kwargs))
+    with torch.random.fork_rng([]):
+        call(copy.deepcopy(module), tensors, args, kwargs)
 
 
 def _functional(function, example: list):
@@ -111,8 +136,7 @@ DATA_DEPENDENT = {"DataDependentOutputException", "DynamicOutputShapeException",
 
 def _is_data_dependent(error) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
-    found = {RuntimeError: "tracing tensor", TypeError: "got Tensor"}  # the second where a size is wanted
-    return bool(names & DATA_DEPENDENT) or any(isinstance(error, k) and text in str(error) for k, text in found.items())
+    return bool(names & DATA_DEPENDENT) or (isinstance(error, RuntimeError) and "tracing tensor" in str(error))
 
 
 def _first_line(error) -> str:
@@ -125,13 +149,13 @@ def _name_nodes(module) -> None:
 
     def enter(path):
         def hook(*_):
-            _label(stack[-1] if stack else "")
+            _label("module", stack[-1] if stack else "")
             stack.append(path)
 
         return hook
 
     def leave(*_):
-        _label(stack.pop())
+        _label("module", stack.pop())
 
     for path, child in module.named_modules():
         child.register_forward_pre_hook(enter(path), prepend=True)
@@ -144,15 +168,17 @@ class _Relabelling(torch.fx.Interpreter):
     def run_node(self, node):
         result = super().run_node(node)
         if get_proxy_mode() is not None:
-            _label(node.meta.get("module", ""))
+            _label("module", node.meta.get("module", ""))
+            _label("stopped", node.meta.get("stopped", False))
         return result
 
     def get_attr(self, *args):
         return aten.lift_fresh(super().get_attr(*args))  # functionalize knows of constants what is lifted
 
 
-def _label(path):
+def _label(key: str, value) -> None:
+    """Write into the meta of the nodes that have been made since the last such call."""
     for node in reversed(get_proxy_mode().tracer.graph.nodes):
-        if "module" in node.meta:
+        if key in node.meta:
             break
-        node.meta["module"] = path
+        node.meta[key] = value

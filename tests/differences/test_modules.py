@@ -165,15 +165,6 @@ def test_a_module_that_keeps_tensors_of_its_forward():
         torch.testing.assert_close(model(batch), 2 * batch @ model.theta["weight"].T)
 
 
-def test_packed_sequences_are_refused():
-    class Packed(nn.LSTM):
-        def forward(self, x):
-            return super().forward(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True))[0].data
-
-    with pytest.raises(lt.UntraceableModule, match="direct"):
-        lt.CenteredModel(Packed(4, 3), 10.0)(torch.randn(2, 5, 4))
-
-
 class Masked(nn.Module):
     """Scores outside the top 2 are masked by -inf."""
 
