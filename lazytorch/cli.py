@@ -60,9 +60,12 @@ class Outcome:
             groups.setdefault(canonical(config | {"alpha": 1}), []).append(config)
         for configs in groups.values():
             try:
-                self.directory = train_together(configs)[0].path.parent
+                runs, errors = train_together(configs)
+                self.directory = runs[0].path.parent
             except Exception as error:
-                self.fail(error, "alpha=" + ",".join(f"{config['alpha']:g}" for config in configs))
+                errors = {config["alpha"]: error for config in configs[:1]}
+            for alpha, error in errors.items():
+                self.fail(error, f"alpha={alpha:g}")
 
     def fail(self, error: Exception, overrides: str = "") -> None:
         """Report ``error`` in one line and keep it."""

@@ -16,7 +16,7 @@ class SharedStart:
     the backward pass of each output before the next is asked for, and one graph is in memory at a time, beside what
     the module computes at w_0. Random operators are drawn once for all.
 
-    From here on the models share the tensors of w_0 and its buffers.
+    From here on the models share the tensors of w_0 and its buffers, until :func:`separate`.
 
     Raises:
         ValueError: the models cannot share, see :func:`can_share`.
@@ -37,6 +37,12 @@ class SharedStart:
         record: dict = {}
         for model in self.models:
             yield model.forward_recorded(record, *args, **kwargs)
+
+
+def separate(model: Anchored) -> None:
+    """Give a model tensors of w_0 and buffers of its own again."""
+    if isinstance(model, CenteredModel):
+        model.own_start()
 
 
 def can_share(left: Anchored, right: Anchored) -> bool:

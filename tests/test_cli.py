@@ -74,6 +74,30 @@ def test_a_fused_sweep_is_the_sweep(lazytorch):
     assert code == 0 and out == ["fused/mlp-digits"] and err.count("is done (finished)") == 6
 
 
+LOGGAMMA = """
+import torch
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        return torch.lgamma(2 + super().forward(x) ** 2)
+"""
+
+
+def test_a_member_that_cannot_begin_leaves_a_fused_sweep(lazytorch, tmp_path):
+    (tmp_path / "loggamma.py").write_text(LOGGAMMA)
+    fast = [key for key in FAST if not key.startswith("model")]
+    arguments = ("-m", *fast, "model=custom", "model._target_=loggamma.Net", "alpha=1,inf,.inf", "sweep.fused=true")
+    code, _, err = lazytorch(*arguments)
+    assert code == 1 and "alpha=1 failed: operator aten.lgamma" in err
+    (run,) = map(RunDirectory, Path("runs/custom-digits").iterdir())
+    assert run.summary["alpha"] == "inf" and run.summary["status"] == "finished"
+
+
 def test_divergence_is_exit_code_0(lazytorch):
     code, out, _ = lazytorch(*FAST, "optimizer.lr=1e15", "epochs=3")
     assert code == 0 and RunDirectory(out[-1]).summary["status"] == "diverged"

@@ -35,34 +35,38 @@ def train(config: dict) -> RunDirectory:
         ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
         KeyboardInterrupt: after SIGTERM or Ctrl-C, once the run is checkpointed; its argument is the signal's number.
     """
-    return train_together([config])[0]
+    (run,), errors = train_together([config])
+    for error in errors.values():
+        raise error
+    return run
 
 
-def train_together(configs: list[dict]) -> list[RunDirectory]:
+def train_together(configs: list[dict]) -> tuple[list[RunDirectory], dict[float, Exception]]:
     """As :func:`train`, for runs that differ in alpha alone: data is read once, the pass at w_0 computed once a batch.
 
-    Each run has its own directory, which holds what training it alone would have written.
+    Each run has its own directory, which holds what training it alone would have written. Returns the runs, and the
+    errors of those that could not begin, by alpha; an error that concerns all is raised.
     """
     for config in configs:
         check_counts(epochs=config["epochs"])
-    runs = [RunDirectory(Path(config["runs_dir"]) / config["name"] / identity(config)) for config in configs]
-    waiting = [(config, run) for config, run in zip(configs, runs, strict=True) if not _is_settled(run, config)]
-    if waiting:
-        _train(waiting)
-    return runs
+    paths = {Path(config["runs_dir"]) / config["name"] / identity(config): config for config in configs}
+    members = [(config, RunDirectory(path)) for path, config in paths.items()]
+    waiting = [(config, run) for config, run in members if not _is_settled(run, config)]
+    return [run for _, run in members], _train(waiting) if waiting else {}
 
 
-def _train(members: list[tuple[dict, RunDirectory]]) -> None:
-    parts = _build_parts(members[0][0])
-    trainers = [_build_trainer(config, run, parts) for config, run in members]
+def _train(members: list[tuple[dict, RunDirectory]]) -> dict[float, Exception]:
+    parts, errors = _build_parts(members[0][0]), {}
     with contextlib.ExitStack() as locks:
         begun = []
-        for (config, run), trainer in zip(members, trainers, strict=True):
-            locks.enter_context(run.lock())
-            if _begin(config, run, trainer, parts.record):
-                begun.append(trainer)
-        if not begun:
-            return
+        for config, run in members:
+            try:
+                trainer = _build_trainer(config, run, parts)
+                locks.enter_context(run.lock())
+                if _begin(config, run, trainer, parts.record):
+                    begun.append(trainer)
+            except Exception as error:
+                errors[config["alpha"]] = error
         try:
             fit_together(begun, members[0][0]["epochs"])
         finally:
@@ -70,9 +74,9 @@ def _train(members: list[tuple[dict, RunDirectory]]) -> None:
             if stopped:  # a sweep must not go on, whatever came of the stopping
                 raise KeyboardInterrupt(stopped.pop())
     for trainer in begun:
-        log.info(
-            "alpha=%g %s after %d epochs: %s", trainer.model.alpha, trainer.status, trainer.epoch, trainer.run.path
-        )
+        end = (trainer.model.alpha, trainer.status, trainer.epoch, *trainer.model.tracing, trainer.run.path)
+        log.info("alpha=%g %s after %d epochs (%d traces, %.1f s): %s", *end)
+    return errors
 
 
 def _begin(config: dict, run: RunDirectory, trainer: Trainer, record: dict) -> bool:

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..shared_start import SharedStart, can_share
+from ..shared_start import SharedStart, can_share, separate
 from .checks import check_counts
 from .interrupt import StopRequest
 from .precision import matmul_precision
@@ -27,6 +27,8 @@ def fit_together(trainers: Sequence["Trainer"], epochs: int) -> list[dict]:
     w_0 (see :class:`SharedStart`); those whose w_0, batches or position differ take turns, epoch by epoch.
     """
     check_counts(epochs=epochs)
+    if not trainers:
+        return []
     lead, stop = trainers[0], StopRequest()
     devices = [lead.device] if lead.device.type == "cuda" else []
     with stop, torch.random.fork_rng(devices), matmul_precision(lead.precision):
@@ -35,6 +37,8 @@ def fit_together(trainers: Sequence["Trainer"], epochs: int) -> list[dict]:
         with _progress(trainers, epochs) as bar, logging_redirect_tqdm():
             while stop.signal is None and (waiting := [t for t in trainers if t.is_running(epochs)]):
                 _epoch(_in_step(waiting), epochs, bar)
+        for trainer in trainers:
+            separate(trainer.model)
         return [trainer.finish(epochs) for trainer in trainers]
 
 
@@ -66,10 +70,13 @@ def _epoch(group: list, epochs: int, bar) -> None:
             trainer.learn(output, y)
             bar.update()
         if group[0].step % READ_EVERY == 0:
-            group = [trainer for trainer in group if trainer.is_finite()]
-            if not group:
+            finite = [trainer for trainer in group if trainer.is_finite()]
+            for trainer in group:
+                if trainer not in finite:
+                    separate(trainer.model)
+            if not finite:
                 return
-            outputs_of = _outputs_of(group)
+            group, outputs_of = finite, _outputs_of(finite)
         if group[0].stop.signal is not None:
             break
     for trainer in group:

@@ -1,5 +1,6 @@
 """Several trainers at once."""
 
+import copy
 import os
 import signal
 
@@ -10,7 +11,7 @@ from torch import nn
 import lazytorch as lt
 from lazytorch.data import DeviceData
 from lazytorch.runs import RunDirectory
-from lazytorch.training import fit_together
+from lazytorch.training import fit, fit_together
 
 ALPHAS = (1.0, 100.0, float("inf"))
 
@@ -57,12 +58,24 @@ def test_those_behind_catch_up(tmp_path):
         assert without_times([summary]) == without_times([trainer(alpha).fit(4)])
 
 
-def test_one_that_diverges_leaves_the_others(tmp_path):
+@pytest.mark.parametrize("read_every", (2, 200))
+def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, read_every):
+    monkeypatch.setattr(fit, "READ_EVERY", read_every)
     wild = trainer(1.0, tmp_path / "wild", lr=1e30)
-    calm = trainer(100.0, tmp_path / "calm")
-    statuses = [summary["status"] for summary in fit_together([wild, calm], 2)]
-    assert statuses == ["diverged", "finished"]
-    assert without_times([calm.last]) == without_times([_alone(100.0)])
+    calm = [trainer(alpha) for alpha in (100.0, 10.0)]
+    statuses = [summary["status"] for summary in fit_together([wild, *calm], 2)]
+    assert statuses == ["diverged", "finished", "finished"]
+    for one in calm:
+        assert without_times([one.last]) == without_times([_alone(one.model.alpha)])
+
+
+def test_trainers_part_afterwards():
+    first, second = (trainer(alpha) for alpha in (1.0, 100.0))
+    fit_together([first, second], 1)
+    before = copy.deepcopy(second.model.state_dict())
+    first.fit(2)
+    torch.testing.assert_close(second.model.state_dict(), before, rtol=0, atol=0)
+    assert without_times([first.last]) == without_times([_alone(1.0)])
 
 
 def _alone(alpha):

@@ -103,7 +103,7 @@ def test_asked_to_stop_it_checkpoints_and_goes_on(server, reference, tmp_path, n
     pid = server.start(tmp_path)
     while not (tmp_path / "checkpoints" / "last.pt").exists():
         time.sleep(0.005)
-    time.sleep(0.2 * duration)
+    time.sleep(0.05 * duration)
     os.kill(pid, number)
     assert server.wait() == 3
     assert RunDirectory(tmp_path).summary["status"] == "interrupted"
