@@ -9,8 +9,8 @@ from .plan import Plan
 from .recording import Call, Network
 
 _CHANGES = (
-    "the network calls other layers for some examples than for others: compute the kernel of each group of examples "
-    "that it treats alike"
+    "the network calls other layers for some examples than for others, or orders them by their values: compute the "
+    "kernel of each group of examples that it treats alike"
 )
 
 
@@ -47,8 +47,26 @@ def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], fea
     structured = [tensor for name, tensor in network.parameters.items() if name not in others]
     for index, output in enumerate(outputs):
         cotangents = _cotangents(values[:, output], calls, structured if index == 0 else [])
+        if index == 0:
+            _check_layouts(values[:, output], cotangents, layers)
         for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):
             form.fill(tensors, index, number, operand, _gradient(call, use, n, operand, cotangents[use.call]))
+
+
+def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> None:
+    """Raise unless example i's cotangents scale with its output; by powers of 2, which is exact but for underflow.
+
+    A network may order the examples by their values, otherwise than those that the layouts were found from.
+    """
+    scales = torch.exp2(torch.arange(len(values), device=values.device, dtype=values.dtype) % 32 - 16)
+    layouts = {use.call: (use.layout, call) for *_, use, call in layers if cotangents[use.call] is not None}
+    found = _cotangents(values * scales, [call for _, call in layouts.values()], [])
+    for (index, (layout, _)), scaled in zip(layouts.items(), found, strict=True):
+        expected, scaled = (layout.split(c, len(values)).flatten(1) for c in (cotangents[index], scaled))
+        expected = expected * scales.unsqueeze(1)
+        floor = torch.finfo(expected.dtype).eps ** 0.75 * expected.abs().amax(1, keepdim=True)
+        if ((scaled - expected).abs() > expected.abs() / 4 + floor).any():
+            raise RuntimeError(_CHANGES)
 
 
 def _operand(call: Call, use, n: int) -> Tensor | None:

@@ -94,9 +94,9 @@ class Plan:
         return pairs * contraction + self.passes() * self.pass_multiply_adds()
 
     def pass_multiply_adds(self) -> int:
-        """Of one example: forward, backward for every output, and its features."""
+        """Of one example: forward, backward for every output and once to check layouts, and its features."""
         findings = self.findings
-        network = (findings.forward_flops + findings.outputs * findings.backward_flops) // 2
+        network = (findings.forward_flops + (findings.outputs + 1) * findings.backward_flops) // 2
         return network + sum(form.per_example() for form in self.forms)
 
     def __str__(self) -> str:

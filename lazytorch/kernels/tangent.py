@@ -33,7 +33,7 @@ def empirical_ntk(
     operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, one example at
     a time. Nothing is approximated. :func:`plan_ntk` shows what will be done.
 
-    Cost: one forward and K backward passes for every example, repeated for column blocks where not all examples'
+    Cost: one forward and K + 1 backward passes for every example, repeated for column blocks where not all examples'
     features fit in ``max_memory``; and the contraction. Memory: ``max_memory`` beside the inputs, the network and the
     result. With ``x2`` None half is computed, and the result is exactly symmetric. TF32 is off.
 

@@ -261,6 +261,18 @@ def test_layers_that_depend_on_the_examples_are_refused():
         lt.empirical_ntk(Routed(), torch.randn(5, 2))
 
 
+def test_examples_that_are_ordered_by_their_values_are_refused():
+    def forward(self, x, length):
+        order = length.argsort(descending=True)
+        return self.b(torch.tanh(self.a(x[order])))[order.argsort()]
+
+    net = Lambda(forward, a=nn.Linear(3, 4), b=nn.Linear(4, 2))
+    x, length = torch.randn(6, 3), torch.tensor([9, 8, 7, 3, 5, 4])  # the first three are in order
+    with pytest.raises(RuntimeError, match="orders them by their values"):
+        lt.empirical_ntk(net, (x, length))
+    torch.testing.assert_close(lt.empirical_ntk(net, (x, length.flip(0))), reference(net, (x, length)).float())
+
+
 def test_an_input_overwritten_after_its_layer_is_refused():
     class Overwriting(nn.Module):
         def __init__(self):
