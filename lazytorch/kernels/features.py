@@ -104,4 +104,4 @@ def _fill_others(network: Network, jacobians: dict[str, Tensor], inputs: tuple[T
         for index, output in enumerate(outputs):
             gradients = torch.autograd.grad(values[0, output], parameters, retain_graph=True, allow_unused=True)
             for jacobian, gradient in zip(jacobians.values(), gradients, strict=True):
-                jacobian[i, index] = 0 if gradient is None else gradient.flatten()
+                jacobian[i, index] = 0 if gradient is None else gradient.to_dense().flatten()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 from torch.utils.flop_counter import FlopCounterMode
 
 from .layers import Layout
@@ -49,18 +50,24 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
 
     Raises:
         ValueError: a module in training mode that mixes examples or draws random numbers, or examples that interact
-            otherwise, or results that differ from one pass to the next.
+            otherwise, or results that differ from one pass to the next; or checkpoints around attention.
     """
     _refuse_training_modes(network.net)
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
     three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
     states, saved = _random_states(network.device), [Counter(), Counter()]
     with FlopCounterMode(display=False) as forward, _counting(saved[0]):
-        outputs, calls = network(tuple(x.clone() for x in three), network.parameters)
+        outputs, calls = network(three, network.parameters)
     with _counting(saved[1]):
         fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
     _refuse_randomness(network, states, outputs, fewer_outputs)
-    first = _gradients(network, outputs[0], calls, three)
+    try:
+        first = _gradients(network, outputs[0], calls, three)
+    except CheckpointError as error:
+        raise ValueError(
+            f"{type(network.net).__name__} uses torch.utils.checkpoint around what recomputes otherwise than recorded, "
+            "such as attention: switch checkpointing off for the kernel, whose memory max_memory bounds"
+        ) from error
     _refuse_mixing(network, first.inputs)
     with FlopCounterMode(display=False) as backward:
         second = _gradients(network, outputs[1], calls)
