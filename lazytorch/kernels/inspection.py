@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..functional import forward_differentiable
 from .layers import Layout
 from .recording import Call, Network
 
@@ -56,9 +57,9 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
     three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
     states, saved = _random_states(network.device), [Counter(), Counter()]
-    with FlopCounterMode(display=False) as forward, _counting(saved[0]):
+    with FlopCounterMode(display=False) as forward, forward_differentiable(), _counting(saved[0]):  # plain attention
         outputs, calls = network(three, network.parameters)
-    with _counting(saved[1]):
+    with forward_differentiable(), _counting(saved[1]):
         fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
     _refuse_randomness(network, states, outputs, fewer_outputs)
     try:

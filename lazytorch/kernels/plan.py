@@ -157,7 +157,8 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     scratch = share // itemsize
     forms = tuple(_cheapest(p, kind, outputs, scratch, price) for p in findings.parameters)
     one_pass = 2 * findings.saved + itemsize * sum(
-        use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses
+        sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in p.uses) if p.uses else 2 * p.size
+        for p in findings.parameters
     )
     features = itemsize * sum(form.floats() for form in forms)
     room = (memory - max(share, one_pass) - share) // max(features, 1)

@@ -30,8 +30,9 @@ def empirical_ntk(
 
     Linear layers, convolutions, normalisations, embeddings and attention's projections, with any ties and repetitions,
     are contracted from what goes into them and the cotangents of what comes out, in the way that takes the fewest
-    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, one example at
-    a time. Nothing is approximated. :func:`plan_ntk` shows what will be done.
+    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, batched by
+    torch.func.vmap, or one example at a time where the module does not allow that (RNNs). Nothing is approximated.
+    :func:`plan_ntk` shows what will be done.
 
     Cost: one forward and K + 1 backward passes for every example, repeated for column blocks where not all examples'
     features fit in ``max_memory``; and the contraction. Memory: ``max_memory`` beside the inputs, the network and the

@@ -10,9 +10,22 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
-from lazytorch.kernels import Jacobian, contractions, kernel_operator, plan, plan_ntk
+from lazytorch.kernels import Jacobian, contractions, inspection, kernel_operator, plan, plan_ntk
 
-from .networks import NETWORKS, Lambda, build, convolutions, jacobian, reduced, reference, resnet18, used_twice
+from .networks import (
+    NETWORKS,
+    Lambda,
+    build,
+    convolutions,
+    jacobian,
+    own_parameters,
+    recurrent,
+    reduced,
+    reference,
+    resnet18,
+    used_twice,
+    vision_transformer,
+)
 
 KINDS = ("full", "trace", "diagonal")
 
@@ -43,6 +56,26 @@ def test_kernels_are_those_of_the_jacobians(make):
         assert_equal(kernel, expected, torch.float64)
         mirrored = kernel.permute(1, 0, 3, 2) if kind == "full" else kernel.transpose(0, 1)
         assert torch.equal(kernel, mirrored)
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_differentiation_alone_gives_the_same(make, monkeypatch):
+    net, x = build(make)
+    net, x = net.double(), double(x)
+    expected = reference(net, x)
+    monkeypatch.setattr(inspection, "_layouts", lambda calls, *_: [None] * len(calls))
+    assert all(form.name == "parameter space" and not form.uses for form in plan_ntk(net, x).forms)
+    assert_equal(lt.empirical_ntk(net, x), expected, torch.float64)
+
+
+@pytest.mark.parametrize("make, alone", ((vision_transformer, False), (own_parameters, False), (recurrent, True)))
+def test_differentiation_is_batched_where_it_can_be(make, alone):
+    net, x = build(make)
+    x, calls = torch.randn(11, *x.shape[1:]), []
+    net.register_forward_pre_hook(lambda *_: calls.append(1))
+    lt.empirical_ntk(net, x)
+    assert len(calls) == 2 + 1 + (1 + 11 if alone else 2)  # inspection; structured; batched; alone or its check
 
 
 @pytest.mark.parametrize("form", contractions.FORMS, ids=lambda form: form.name)
