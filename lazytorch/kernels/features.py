@@ -51,7 +51,7 @@ def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], fea
     structured = [tensor for name, tensor in network.parameters.items() if name not in others]
     for index, output in enumerate(outputs):
         cotangents = _cotangents(values[:, output], calls, structured if index == 0 else [])
-        if index == 0:
+        if index == 0 and n > 1:
             _check_layouts(values[:, output], cotangents, layers)
         for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):
             form.fill(tensors, index, number, operand, _gradient(call, use, n, operand, cotangents[use.call]))
@@ -64,12 +64,15 @@ def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> N
     """
     scales = torch.exp2(torch.arange(len(values), device=values.device, dtype=values.dtype) % 32 - 16)
     layouts = {use.call: (use.layout, call) for *_, use, call in layers if cotangents[use.call] is not None}
+    if not layouts:
+        return
     found = _cotangents(values * scales, [call for _, call in layouts.values()], [])
     for (index, (layout, _)), scaled in zip(layouts.items(), found, strict=True):
         expected, scaled = (layout.split(c, len(values)).flatten(1) for c in (cotangents[index], scaled))
-        expected = expected * scales.unsqueeze(1)
-        floor = torch.finfo(expected.dtype).eps ** 0.75 * expected.abs().amax(1, keepdim=True)
-        if ((scaled - expected).abs() > expected.abs() / 4 + floor).any():
+        expected = (expected * scales.unsqueeze(1)).to(scaled)
+        difference = scaled.sub(expected).abs_()
+        bound = expected.abs_().mul_(0.25)
+        if (difference > bound.add_(torch.finfo(bound.dtype).eps ** 0.75 * bound.amax(1, keepdim=True))).any():
             raise RuntimeError(_CHANGES)
 
 

@@ -160,6 +160,10 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
         sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in p.uses) if p.uses else 2 * p.size
         for p in findings.parameters
     )
+    one_pass += itemsize * max(  # a layer's temporaries: padded inputs, cotangents on their way
+        (use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses),
+        default=0,
+    )
     features = itemsize * sum(form.floats() for form in forms)
     room = (memory - max(share, one_pass) - share) // max(features, 1)
     symmetric, n2 = n2 is None, n1 if n2 is None else n2
