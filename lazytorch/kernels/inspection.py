@@ -194,9 +194,10 @@ def _parameter(network: Network, name: str, calls: list[Call], layouts, outside:
 def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
     if argument not in call.layer.matrices:
         return Use(index, argument, layout)
-    like = torch.empty(call.shape, dtype=call.arguments["weight"].dtype, device=call.arguments["weight"].device)
-    cotangent = call.layer.cotangent(call.arguments, layout, 3, like)
-    operand = call.layer.operand(call.arguments, layout, 3)
+    arguments = {key: v.to("meta") if isinstance(v, Tensor) else v for key, v in call.arguments.items()}  # for sizes
+    like = torch.empty(call.shape, dtype=arguments["weight"].dtype, device="meta")
+    cotangent = call.layer.cotangent(arguments, layout, 3, like)
+    operand = call.layer.operand(arguments, layout, 3)
     kind = "tokens" if call.layer.tokens else "transposed" if call.layer.transposed else "matrix"
     inputs = 1 if call.layer.tokens else operand.shape[3]
     return Use(index, argument, layout, *cotangent.shape[1:3], inputs, cotangent.shape[3], kind)
