@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What a tangent kernel costs, as ratios measured in turn in one run: scripts/bench_ntk.py [--trace N].
 
-The full 10-output kernel of VGG-11 in float32, against the method of the torch.func tutorial (per-example Jacobians of
-all parameters by vmap(jacrev), contracted afterwards); with --trace the trace kernel of N random images.
+The full 10-output kernel of VGG-11, and of a small vision transformer, in float32, against the method of the torch.func
+tutorial (per-example Jacobians of all parameters by vmap(jacrev), contracted afterwards); with --trace the trace kernel
+of N random images.
 """
 
 import argparse
@@ -12,13 +13,23 @@ import time
 
 import torch
 from torch.func import functional_call, jacrev, vmap
+from torchvision.models import VisionTransformer
 
 import lazytorch as lt
 from lazytorch.kernels import plan_ntk
 from lazytorch.kernels.tangent import prepare
 
 #: examples, width, whether the tutorial's method fits in memory
-CASES = ((12, 1.0, True), (32, 0.25, True), (32, 1.0, False))
+CASES = ((12, 1.0, True), (32, 0.25, True), (32, 1.0, False), (32, None, True))
+
+
+def network(width):
+    """VGG-11 of this width; None: a small vision transformer, with parameters that belong to no layer."""
+    if width is not None:
+        return lt.models.vgg11(width)
+    net = VisionTransformer(32, 4, 4, 4, 64, 128, num_classes=10).eval()
+    torch.nn.init.normal_(net.heads.head.weight)  # which is zero otherwise
+    return net
 
 
 def tutorial(net, x):
@@ -49,7 +60,7 @@ def peak(device) -> float:
 
 def compare(examples, width, fits, rounds, device) -> None:
     torch.manual_seed(0)
-    net, x = lt.models.vgg11(width).to(device), torch.randn(examples, 3, 32, 32, device=device)
+    net, x = network(width).to(device), torch.randn(examples, 3, 32, 32, device=device)
     kernel = prepare(net, x)
     print(f"\n{kernel.plan}\n")
     tile = kernel.plan.tiles()[0]
@@ -63,7 +74,8 @@ def compare(examples, width, fits, rounds, device) -> None:
             whole.append(seconds(lambda: tutorial(net, x), device))
     ours = statistics.median(structured[1:])
     whole_rate = 2 * kernel.plan.multiply_adds() / ours
-    print(f"n = {examples}, width {width:g}: {ours:.3f} s, {whole_rate / peak(device):.0%} of the peak of products")
+    name = type(net).__name__ if width is None else f"width {width:g}"
+    print(f"n = {examples}, {name}: {ours:.3f} s, {whole_rate / peak(device):.0%} of the peak of products")
     print(f"its contraction alone: {contraction:.3f} s, {rate / peak(device):.0%} of the peak")
     if fits:
         theirs = statistics.median(whole[1:])

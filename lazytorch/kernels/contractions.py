@@ -43,7 +43,8 @@ class Contraction:
     def possible(self) -> bool:
         """Whether the form exists for these uses and this kind of kernel."""
         kinds = {use.kind for use in self.uses}
-        return len(kinds) == 1 and "vector" not in kinds
+        sizes = {(use.groups, use.inputs, use.outputs) for use in self.uses}
+        return len(kinds) == len(sizes) == 1 and "vector" not in kinds
 
     def floats(self) -> int:
         """Numbers of the features of one example."""

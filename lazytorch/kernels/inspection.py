@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..functional import forward_differentiable
 from .layers import Layout
 from .recording import Call, Network
 
@@ -49,18 +51,24 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
 
     Raises:
         ValueError: a module in training mode that mixes examples or draws random numbers, or examples that interact
-            otherwise, or results that differ from one pass to the next.
+            otherwise, or results that differ from one pass to the next; or checkpoints around attention.
     """
     _refuse_training_modes(network.net)
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
     three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
     states, saved = _random_states(network.device), [Counter(), Counter()]
-    with FlopCounterMode(display=False) as forward, _counting(saved[0]):
-        outputs, calls = network(tuple(x.clone() for x in three), network.parameters)
-    with _counting(saved[1]):
+    with FlopCounterMode(display=False) as forward, forward_differentiable(), _counting(saved[0]):  # plain attention
+        outputs, calls = network(three, network.parameters)
+    with forward_differentiable(), _counting(saved[1]):
         fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
     _refuse_randomness(network, states, outputs, fewer_outputs)
-    first = _gradients(network, outputs[0], calls, three)
+    try:
+        first = _gradients(network, outputs[0], calls, three)
+    except CheckpointError as error:
+        raise ValueError(
+            f"{type(network.net).__name__} uses torch.utils.checkpoint around what recomputes otherwise than recorded, "
+            "such as attention: switch checkpointing off for the kernel, whose memory max_memory bounds"
+        ) from error
     _refuse_mixing(network, first.inputs)
     with FlopCounterMode(display=False) as backward:
         second = _gradients(network, outputs[1], calls)
@@ -186,9 +194,10 @@ def _parameter(network: Network, name: str, calls: list[Call], layouts, outside:
 def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
     if argument not in call.layer.matrices:
         return Use(index, argument, layout)
-    like = torch.empty(call.shape, dtype=call.arguments["weight"].dtype, device=call.arguments["weight"].device)
-    cotangent = call.layer.cotangent(call.arguments, layout, 3, like)
-    operand = call.layer.operand(call.arguments, layout, 3)
+    arguments = {key: v.to("meta") if isinstance(v, Tensor) else v for key, v in call.arguments.items()}  # for sizes
+    like = torch.empty(call.shape, dtype=arguments["weight"].dtype, device="meta")
+    cotangent = call.layer.cotangent(arguments, layout, 3, like)
+    operand = call.layer.operand(arguments, layout, 3)
     kind = "tokens" if call.layer.tokens else "transposed" if call.layer.transposed else "matrix"
     inputs = 1 if call.layer.tokens else operand.shape[3]
     return Use(index, argument, layout, *cotangent.shape[1:3], inputs, cotangent.shape[3], kind)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..anchored import Anchored
-from ..functional import call, forward_differentiable
+from ..functional import forward_differentiable
 from .inspection import inspect_network
-from .recording import Network
-from .tangent import values_at
+from .recording import Network, exact_derivatives
+from .tangent import as_inputs, values_at
 
 SMALL = 64  # up to this many rows an operator is formed, which is exact and quicker than Lanczos
 BASIS = {"LA": 20, "SA": 1000}  # Lanczos vectors: the lower end is crowded, and comes without restarts or hardly
@@ -51,32 +51,35 @@ class Jacobian(LinearOperator):
             raise ValueError(f"{type(net).__name__} has no trainable parameters: a Jacobian needs at least one")
         values = values_at(net, weights)
         self._like = values[trainable[0]].new_empty(0, dtype=torch.float64)
-        self._values = {name: self._cast(tensor) for name, tensor in values.items()}
-        self._weights = {name: self._values.pop(name) for name in trainable}
-        self._net = net
-        inputs = x if isinstance(x, tuple) else (x,)
-        self._batches = list(zip(*(self._cast(tensor).split(batch_size) for tensor in inputs), strict=True))
-        network = Network(net, self._values | self._weights)
-        self._outputs = inspect_network(network, self._batches[0]).outputs  # refuses examples that interact
+        inputs = [tensor.to(self._like.device) for tensor in as_inputs(x, torch.float64)]
+        self._batches = list(zip(*(tensor.split(batch_size) for tensor in inputs), strict=True))
+        self._network = Network(net, {name: self._cast(tensor) for name, tensor in values.items()})
+        self._weights = {name: tensor.detach() for name, tensor in self._network.parameters.items()}
+        with self._exactly():
+            self._outputs = inspect_network(self._network, self._batches[0]).outputs  # refuses examples that interact
         rows = len(inputs[0]) * self._outputs
         super().__init__(np.dtype(np.float64), (rows, sum(t.numel() for t in self._weights.values())))
 
     def _matvec(self, v: np.ndarray) -> np.ndarray:
         tangent = self._unflatten(self._on_device(v))
-        with forward_differentiable():
+        with forward_differentiable(), self._exactly():
             parts = [torch.func.jvp(self._function(b), (self._weights,), (tangent,))[1] for b in self._batches]
         return torch.cat(parts).flatten().cpu().numpy()
 
     def _rmatvec(self, u: np.ndarray) -> np.ndarray:
         cotangents = self._on_device(u).reshape(-1, self._outputs).split([len(b[0]) for b in self._batches])
         total = self._like.new_zeros(self.shape[1])
-        for batch, cotangent in zip(self._batches, cotangents, strict=True):
-            _, pullback = torch.func.vjp(self._function(batch), self._weights)
-            total += torch.cat([gradient.flatten() for gradient in pullback(cotangent)[0].values()])
+        with self._exactly():
+            for batch, cotangent in zip(self._batches, cotangents, strict=True):
+                _, pullback = torch.func.vjp(self._function(batch), self._weights)
+                total += torch.cat([gradient.flatten() for gradient in pullback(cotangent)[0].values()])
         return total.cpu().numpy()
 
+    def _exactly(self):
+        return exact_derivatives(self._like.device.type)
+
     def _function(self, batch: tuple[Tensor, ...]):
-        return lambda weights: call(self._net, self._values | weights, batch).flatten(1)
+        return lambda weights: self._network(batch, values=weights)[0]
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._like) if tensor.is_floating_point() else tensor.to(self._like.device)

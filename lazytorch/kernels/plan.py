@@ -94,9 +94,9 @@ class Plan:
         return pairs * contraction + self.passes() * self.pass_multiply_adds()
 
     def pass_multiply_adds(self) -> int:
-        """Of one example: forward, backward for every output, and its features."""
+        """Of one example: forward, backward for every output and once to check layouts, and its features."""
         findings = self.findings
-        network = (findings.forward_flops + findings.outputs * findings.backward_flops) // 2
+        network = (findings.forward_flops + (findings.outputs + 1) * findings.backward_flops) // 2
         return network + sum(form.per_example() for form in self.forms)
 
     def __str__(self) -> str:
@@ -157,7 +157,12 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     scratch = share // itemsize
     forms = tuple(_cheapest(p, kind, outputs, scratch, price) for p in findings.parameters)
     one_pass = 2 * findings.saved + itemsize * sum(
-        use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses
+        sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in p.uses) if p.uses else 2 * p.size
+        for p in findings.parameters
+    )
+    one_pass += itemsize * max(  # a layer's temporaries: padded inputs, cotangents on their way
+        (use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses),
+        default=0,
     )
     features = itemsize * sum(form.floats() for form in forms)
     room = (memory - max(share, one_pass) - share) // max(features, 1)

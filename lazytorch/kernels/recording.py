@@ -52,6 +52,8 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is F.multi_head_attention_forward:
             return self._attention(args, kwargs)
+        if function in (F.embedding, F.embedding_bag):
+            args, kwargs = _with_weight_copied(function, args, kwargs)
         layer = LAYERS.get(function)
         if layer is None or len(args) > len(layer.signature):
             return function(*args, **kwargs)
@@ -65,6 +67,8 @@ class Recorder(TorchFunctionMode):
         output = function(
             *(arguments[key] for key in layer.signature[: len(args)]), **{k: arguments[k] for k in kwargs}
         )
+        if not output.requires_grad:  # under no_grad
+            return output
         if output._is_view():  # an operation in place on a view would cut its edge off the graph
             output = output.clone()
         arguments = {key: value.detach() if isinstance(value, Tensor) else value for key, value in arguments.items()}
@@ -104,12 +108,30 @@ class Recorder(TorchFunctionMode):
             return F.linear(mixed, given["out_proj_weight"], given["out_proj_bias"]), attention
 
 
+def _with_weight_copied(function, args, kwargs):
+    """The arguments, with a copy of the weight if there is a ``max_norm``, for which it is changed in place."""
+    given = inspect.signature(function).bind(*args, **kwargs).arguments
+    if given.get("max_norm") is None:
+        return args, kwargs
+    return (), given | {"weight": given["weight"].clone()}
+
+
 class Network:
-    """A module at given values of its ``parameters``, those that the kernel is over, and of all other tensors."""
+    """A module at given values of its ``parameters``, those that the kernel is over, and of all other tensors.
+
+    Those of less than 32 bits are converted to float32.
+    """
 
     def __init__(self, net: nn.Module, tensors: dict[str, Tensor]):
         self.net = net
         names = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        for name in names:
+            if tensors[name].is_complex():
+                raise ValueError(
+                    f"parameter {name!r} is complex: keep its real and imaginary parts, torch.view_as_real, as "
+                    "the parameter and combine them in forward, or freeze it"
+                )
+        tensors = {name: t.float() if t.is_floating_point() and t.itemsize < 4 else t for name, t in tensors.items()}
         self.parameters = {name: tensors[name].detach().requires_grad_() for name in names}
         self.constants = {name: tensor.detach() for name, tensor in tensors.items() if name not in self.parameters}
 
@@ -127,13 +149,17 @@ class Network:
         """Of the network's type and on its device."""
         return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
-    def __call__(self, inputs: tuple[Tensor, ...], recorded=()) -> tuple[Tensor, list[Call]]:
-        """The outputs (n, K) and the calls of layers with the parameters named in ``recorded``."""
+    def __call__(self, inputs: tuple[Tensor, ...], recorded=(), values=None) -> tuple[Tensor, list[Call]]:
+        """The outputs (n, K) and the calls of layers with the parameters named in ``recorded``.
+
+        ``values``, dict name -> tensor, are used in place of the parameters' own.
+        """
         recorder = Recorder({name: self.parameters[name] for name in recorded})
-        buffers = {name: tensor.clone() for name, tensor in self.constants.items()}  # which a pass may update
+        # A pass may update buffers, and work in place on its inputs.
+        buffers = {name: tensor.clone() for name, tensor in self.constants.items()}
         n = len(inputs[0])
         with recorder:
-            outputs = call(self.net, self.parameters | buffers, inputs)
+            outputs = call(self.net, self.parameters | buffers | (values or {}), tuple(x.clone() for x in inputs))
         if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != n:
             found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ValueError(f"the output of {type(self.net).__name__} must be a tensor of shape (n, ...), not {found}")
@@ -142,10 +168,18 @@ class Network:
 
 @contextmanager
 def exact_derivatives(device: str) -> Iterator[None]:
-    """Neither TF32 nor autocast nor no_grad; as it was afterwards."""
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
-    modern = hasattr(matmul, "fp32_precision")
-    settings = (matmul, convolution.conv) if modern else (matmul, convolution)
+    """No reduced precision of products (TF32, bfloat16), no autocast, no no_grad; as it was afterwards.
+
+    Raises RuntimeError under inference_mode, which nothing inside can leave for tensors made under it.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode() has no derivatives: leave it, or use torch.no_grad() instead")
+    backends = torch.backends
+    modern = hasattr(backends.cuda.matmul, "fp32_precision")
+    settings = [backends.cuda.matmul, backends.cudnn.conv if modern else backends.cudnn]
+    if modern:
+        others = (backends.cudnn.rnn, *(getattr(backends.mkldnn, part, None) for part in ("matmul", "conv", "rnn")))
+        settings += [setting for setting in others if hasattr(setting, "fp32_precision")]
     name, exact = ("fp32_precision", "ieee") if modern else ("allow_tf32", False)
     before = [getattr(setting, name) for setting in settings]
     try:

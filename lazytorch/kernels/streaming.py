@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -27,20 +28,27 @@ class KernelFile:
 
         Raises FileExistsError if the file or its record belongs to another computation.
         """
-        if not self.path.exists() and not self.record.exists():
-            np.lib.format.open_memmap(self.path, "w+", self.dtype, self.shape).flush()
-            self._append(self.computation)
-            return set()
         lines = self.record.read_text().splitlines(keepends=True) if self.record.exists() else []
-        if not self.path.exists() or not lines or lines[0] != self.computation + "\n":
-            raise FileExistsError(
-                f"{self.path} and {self.record.name} are not of this computation (network, weights, inputs, kind and "
-                f"max_memory): delete them or give another file"
-            )
-        if not lines[-1].endswith("\n"):  # cut off by a kill
-            os.truncate(self.record, sum(map(len, lines[:-1])))
-            del lines[-1]
-        return {int(line) for line in lines[1:]}
+        whole = [line for line in lines if line.endswith("\n")]  # not one that a kill cut off
+        if whole[:1] != [self.computation + "\n"] if whole else self.path.exists():
+            self.refuse()
+        done = {int(line) for line in whole[1:]}
+        if done and not self.path.exists():
+            self.refuse()
+        if whole != lines:
+            os.truncate(self.record, sum(map(len, whole)))
+        if not whole:
+            self._append(self.computation)
+        if not done:  # after the record: a kill in between leaves what can go on
+            np.lib.format.open_memmap(self.path, "w+", self.dtype, self.shape).flush()
+        return done
+
+    def refuse(self) -> NoReturn:
+        """Raise FileExistsError."""
+        raise FileExistsError(
+            f"{self.path} and {self.record.name} are not of this computation (network, weights, inputs, kind and "
+            f"max_memory): delete them or give another file"
+        )
 
     def open(self) -> np.memmap:
         """The values, to be written to."""

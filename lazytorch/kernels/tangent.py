@@ -30,10 +30,11 @@ def empirical_ntk(
 
     Linear layers, convolutions, normalisations, embeddings and attention's projections, with any ties and repetitions,
     are contracted from what goes into them and the cotangents of what comes out, in the way that takes the fewest
-    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, one example at
-    a time. Nothing is approximated. :func:`plan_ntk` shows what will be done.
+    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, batched by
+    torch.func.vmap, or one example at a time where the module does not allow that (RNNs). Nothing is approximated.
+    :func:`plan_ntk` shows what will be done.
 
-    Cost: one forward and K backward passes for every example, repeated for column blocks where not all examples'
+    Cost: one forward and K + 1 backward passes for every example, repeated for column blocks where not all examples'
     features fit in ``max_memory``; and the contraction. Memory: ``max_memory`` beside the inputs, the network and the
     result. With ``x2`` None half is computed, and the result is exactly symmetric. TF32 is off.
 
@@ -42,8 +43,9 @@ def empirical_ntk(
 
     Args:
         net: any module whose examples do not interact; a :class:`CenteredModel` means its network at ``weights()``.
-        x1: (n1, ...) inputs, a tensor or a tuple of them.
-        x2: (n2, ...) inputs; None means x1.
+            Networks in bfloat16 or float16 are taken to float32, and have kernels of that type.
+        x1: (n1, ...) inputs, a tensor or a tuple of them; floating ones are converted to the network's type.
+        x2: (n2, ...) inputs, of the same shape; None means x1.
         kind: "full", "trace" or "diagonal".
         weights: dict name -> tensor, values to use instead of the module's own parameters (and buffers); the inputs
             and everything else floating are converted to their type.
@@ -52,8 +54,9 @@ def empirical_ntk(
             result is then memory-mapped from it. Processes that share it must be on one machine.
 
     Raises:
-        ValueError: unknown ``kind``, unsuitable inputs, a module that mixes examples or is random (with the remedy), or
-            ``max_memory`` too small for one example.
+        ValueError: unknown ``kind``, unsuitable inputs, complex parameters, a module that mixes examples or is random
+            (with the remedy), or ``max_memory`` too small for one example.
+        RuntimeError: examples that the network orders by their values, or treats otherwise differently.
         FileExistsError: ``file`` holds another computation.
 
     Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022).
@@ -86,8 +89,9 @@ def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Ker
     if not any(parameter.requires_grad for parameter in net.parameters()):
         raise ValueError(f"{type(net).__name__} has no trainable parameters: a tangent kernel needs at least one")
     network = Network(net, values_at(net, weights))
-    left = _inputs(x1, network.dtype)
-    right = None if x2 is None else _inputs(x2, network.dtype)
+    left = as_inputs(x1, network.dtype)
+    right = None if x2 is None else as_inputs(x2, network.dtype)
+    _check_alike(left, right or left)
     findings = inspect_network(network, left)
     n2 = None if right is None else len(right[0])
     memory = parse_memory(max_memory)
@@ -111,7 +115,11 @@ def parse_memory(max_memory: int | str | None) -> int:
     return size
 
 
-def _inputs(x, dtype) -> tuple[Tensor, ...]:
+def as_inputs(x, dtype) -> tuple[Tensor, ...]:
+    """A tensor, or several, as the inputs of a network; those that are floating as ``dtype``.
+
+    Raises ValueError unless they have the same number of examples, one or more.
+    """
     inputs = tuple(x) if isinstance(x, (tuple, list)) else (x,)
     if not inputs or not all(isinstance(t, Tensor) and t.dim() > 0 for t in inputs):
         raise ValueError("inputs must be a tensor, or a tuple of tensors, whose first dimension counts the examples")
@@ -122,15 +130,32 @@ def _inputs(x, dtype) -> tuple[Tensor, ...]:
     return tuple(t.detach().to(dtype) if t.is_floating_point() else t for t in inputs)
 
 
+def _check_alike(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> None:
+    shapes = [[tuple(x.shape[1:]) for x in side] for side in (left, right)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"examples of x1 have the shapes {shapes[0]}, those of x2 {shapes[1]}: give alike ones, or use "
+            "kernel_operator(net, x1, x2), which takes any"
+        )
+
+
 def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
-    """Name -> value of every parameter and buffer of ``net``, those in ``weights`` replaced, in the type of these."""
+    """Name -> value of every parameter and buffer of ``net``, those in ``weights`` replaced.
+
+    What is floating is converted to the type of the first that is in ``weights``, which may have any of the names of
+    a tied tensor, as ``net.state_dict()`` does.
+    """
     own = dict(net.named_parameters()) | dict(net.named_buffers())
     tensors = {name: tensor.detach() for name, tensor in own.items()}
-    if not weights:
-        return tensors
-    unknown = sorted(set(weights) - set(tensors))
-    if unknown:
-        raise ValueError(f"weights names {unknown[0]!r}, which {type(net).__name__} does not have")
-    dtype = next(iter(weights.values())).dtype
-    tensors |= {name: tensor.detach() for name, tensor in weights.items()}
-    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+    first_names = {id(tensor): name for name, tensor in reversed(own.items())}
+    every = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
+    names = {name: first_names[id(tensor)] for name, tensor in every}
+    for name, tensor in (weights or {}).items():
+        if name not in names:
+            raise ValueError(f"weights names {name!r}, which {type(net).__name__} does not have")
+        if tensor.shape != own[names[name]].shape:
+            found, needed = tuple(tensor.shape), tuple(own[names[name]].shape)
+            raise ValueError(f"weights has {name!r} of shape {found}, in {type(net).__name__} it is {needed}")
+        tensors[names[name]] = tensor.detach()
+    dtype = next((tensor.dtype for tensor in (weights or {}).values() if tensor.is_floating_point()), None)
+    return {name: t.to(dtype) if t.is_floating_point() and dtype else t for name, t in tensors.items()}

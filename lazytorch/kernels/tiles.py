@@ -1,5 +1,6 @@
 """The tiles of a kernel, one after another."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,6 +42,8 @@ class Kernel:
         done = workers.from_first(file.create)
         tiles = {number: tile for number, tile in enumerate(self.plan.tiles()) if number not in done}
         values = file.open()
+        if done and not self._agrees(values, self.plan.tiles()[min(done)]):
+            file.refuse()
         for number, tile in self._progress(workers.share(tiles)):
             self.write(values, tile)
             file.finish(values, number)
@@ -112,10 +115,19 @@ class Kernel:
                 bar.update(tile.pairs)
         self._held = None
 
+    def _agrees(self, kernel: np.ndarray, tile: Tile) -> bool:
+        """Whether ``kernel`` has the first examples of a finished tile; not so if a forward method has changed."""
+        rows, columns = tile.rows[:3], tile.columns[:3]
+        values = self.tile(Tile(rows, columns, tile.diagonal)).cpu()
+        found = torch.from_numpy(kernel[_slice(rows), _slice(columns)])
+        tolerance = torch.finfo(values.dtype).eps ** 0.5 * values.abs().amax().item()
+        return torch.allclose(found, values, rtol=0, atol=tolerance, equal_nan=True)
+
     def _identity(self) -> str:
         network = self.network
         modules = [type(module).__qualname__ for module in network.net.modules()]
-        settings = (self.plan.kind, self.plan.symmetric, self.plan.tiles(), modules, list(network.parameters))
+        written = re.sub("0x[0-9a-f]+", "", repr(network.net))  # without addresses
+        settings = (self.plan.kind, self.plan.symmetric, self.plan.tiles(), modules, written, list(network.parameters))
         return identify(settings, (*network.parameters.values(), *network.constants.values(), *self.left, *self.right))
 
     def _features(self, inputs, examples: range, outputs: range) -> list[list[Tensor]]:

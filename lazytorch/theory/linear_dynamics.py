@@ -23,8 +23,6 @@ from torch import Tensor
 
 from ..kernels.matrix import kernel_matrix, rounding_level, symmetric_matrix
 
-LONG = torch.finfo(torch.float64).eps ** -0.5
-
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
@@ -55,8 +53,8 @@ class LinearDynamics:
     Attributes:
         eigenvalues: (n K,) float64, those of ``kernel``, ascending, with the clipped ones at 0.
         clipped: how many eigenvalues are not above the kernel's rounding (``kernels.matrix.rounding_level``). Their
-            directions keep their residual, and add to test outputs only while c lambda_max g < 1 / sqrt(eps) = 7e7,
-            after which what they would add is rounding.
+            directions keep their residual, and add to test outputs only while c lambda_max g < 1 / sqrt(eps), eps
+            of the kernels' own types (7e7 in float64, 3e3 in float32), after which what they would add is rounding.
         clipped_residual: the norm of the initial residual in those directions over its whole norm.
 
     Cost: one symmetric eigendecomposition of size n K, about 9 (n K)^3 operations in float64; then (m + n) n K^2
@@ -86,6 +84,7 @@ class LinearDynamics:
                 "semi-definite, so no tangent kernel"
             )
         self._trained = values > rounding
+        self._long = max(torch.finfo(k.dtype).eps for k in (kernel, test_kernel) if k is not None) ** -0.5
         self.eigenvalues = values.where(self._trained, 0.0)
         self._rates = 2 / (n * outputs) * self.eigenvalues
         self._shape = n, outputs
@@ -152,7 +151,7 @@ class LinearDynamics:
         """``effective_time`` maps times (T,) to g (T, n K)."""
         time = effective_time(times.flatten())
         # In a clipped direction the test kernel is rounding, which must not be multiplied by much.
-        moved = time.where(self._trained | (self._rates[-1] * time < LONG), 0.0) * self._residual
+        moved = time.where(self._trained | (self._rates[-1] * time < self._long), 0.0) * self._residual
         change = (self._rates * moved) @ self._vectors.T
         outputs = self._start - change.reshape(*times.shape, *self._start.shape)
         losses = (outputs - self._targets).square().mean((-2, -1))

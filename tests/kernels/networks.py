@@ -29,6 +29,7 @@ def jacobian(net, x):
         outputs = net(*(t[i : i + 1] for t in inputs)).flatten()
         for output in outputs:
             gradients = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
+            gradients = [g if g is None else g.to_dense() for g in gradients]
             pairs = zip(gradients, parameters, strict=True)
             rows.append(torch.cat([torch.zeros(p.numel()).double() if g is None else g.flatten() for g, p in pairs]))
     return torch.stack(rows).reshape(len(inputs[0]), -1, len(rows[0]))
@@ -150,6 +151,33 @@ def tied_language_model():
     return net, torch.randint(7, (3, 3), generator=torch.Generator().manual_seed(0))
 
 
+def two_groupings():
+    """One weight in convolutions with one group and with two."""
+
+    def forward(self, x):
+        return F.conv1d(torch.tanh(F.conv1d(x, self.weight)), self.weight, groups=2).mean(-1)
+
+    return Lambda(forward, weight=nn.Parameter(torch.randn(4, 2, 3))), torch.randn(3, 2, 9)
+
+
+def sparse_embeddings():
+    def forward(self, tokens):
+        return self.head((self.tokens(tokens) + self.positions(torch.arange(2))).flatten(1))
+
+    tokens, positions = nn.Embedding(5, 3, sparse=True), nn.Embedding(2, 3, sparse=True)
+    net = Lambda(forward, tokens=tokens, positions=positions, head=nn.Linear(6, 2))
+    return net, torch.randint(5, (3, 2), generator=torch.Generator().manual_seed(0))
+
+
+def partly_without_gradient():
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.a(x)
+        return self.b(torch.tanh(x))
+
+    return Lambda(forward, a=nn.Linear(3, 4), b=nn.Linear(4, 2)), torch.randn(4, 3)
+
+
 def generative():
     """A causal language model with position embeddings; the head is the embedding."""
 
@@ -266,6 +294,9 @@ NETWORKS = (
     packed_cross_attention,
     embedding,
     tied_language_model,
+    two_groupings,
+    sparse_embeddings,
+    partly_without_gradient,
     generative,
     vision_transformer,
     single_example,

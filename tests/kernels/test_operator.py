@@ -100,8 +100,21 @@ def test_more_rows_than_parameters():
     np.testing.assert_allclose(extreme_singular_values(Jacobian(net, x)), [singular[-1], singular[0]], rtol=1e-10)
 
 
+def test_under_no_grad():
+    net, x = network(), torch.randn(3, 2, 5, 5)
+    jacobian = explicit(network().double(), x)
+    with torch.no_grad():
+        kernel = kernel_operator(net, x) @ np.eye(9)
+    np.testing.assert_allclose(kernel, jacobian @ jacobian.T, atol=1e-12)
+
+
 def test_refusals():
     net, x = network(), torch.randn(2, 2, 5, 5)
+    with pytest.raises(ValueError, match="no examples"):
+        Jacobian(net, x[:0])
+    with pytest.raises(ValueError, match="different numbers of examples"):
+        Jacobian(nn.Bilinear(3, 3, 2), (torch.randn(3, 3), torch.randn(5, 3)))
+    assert Jacobian(net, [x]).shape == Jacobian(net, x).shape
     with pytest.raises(ValueError, match="mixes the examples"):
         Jacobian(network().train(), x)
     with pytest.raises(ValueError, match="no trainable parameters"):

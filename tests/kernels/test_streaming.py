@@ -14,6 +14,8 @@ import lazytorch as lt
 from lazytorch.kernels import plan_ntk
 from lazytorch.kernels.tiles import Kernel
 
+from .networks import Lambda
+
 MEMORY = 40_000
 
 
@@ -29,18 +31,18 @@ def tiles(net, x, kind):
 @pytest.fixture
 def interrupt(monkeypatch):
     """A function that makes the computation stop after so many tiles."""
-    counted, tile = [], Kernel.tile
+    counted, write = [], Kernel.write
 
     def after(number):
         counted.clear()
 
-        def interrupted(self, which):
+        def interrupted(self, kernel, which):
             if len(counted) == number:
                 raise KeyboardInterrupt
             counted.append(which)
-            return tile(self, which)
+            write(self, kernel, which)
 
-        monkeypatch.setattr(Kernel, "tile", interrupted)
+        monkeypatch.setattr(Kernel, "write", interrupted)
         return counted
 
     return after
@@ -94,6 +96,35 @@ def test_another_computation_is_refused(tmp_path):
     (tmp_path / "kernel.npy.tiles").unlink()
     with pytest.raises(FileExistsError, match="delete"):
         lt.empirical_ntk(net, x, max_memory=MEMORY, file=file)
+
+
+def test_networks_that_differ_in_what_they_compute_alone_are_others(tmp_path):
+    first, last, x = nn.Linear(5, 20), nn.Linear(20, 3), torch.randn(41, 5)
+    for number, make in enumerate((nn.LeakyReLU, lambda c: Lambda(lambda self, x: x.sin() + c * x))):
+        file = tmp_path / f"{number}.npy"
+        lt.empirical_ntk(nn.Sequential(first, make(0.1), last), x, file=file)
+        lt.empirical_ntk(nn.Sequential(first, make(0.1), last), x, file=file)
+        with pytest.raises(FileExistsError, match="delete"):
+            lt.empirical_ntk(nn.Sequential(first, make(0.9), last), x, file=file)
+
+
+@pytest.mark.parametrize("length", (0, 10, 100, None))
+def test_a_kill_before_the_first_tile(tmp_path, interrupt, length):
+    """With so much written of the file, and the record whole or in part."""
+    net, x = network()
+    file, record = tmp_path / "kernel.npy", tmp_path / "kernel.npy.tiles"
+    total, expected = tiles(net, x, "full"), lt.empirical_ntk(net, x, max_memory=MEMORY)
+    interrupt(0)
+    with pytest.raises(KeyboardInterrupt):
+        lt.empirical_ntk(net, x, max_memory=MEMORY, file=file)
+    if length is None:
+        file.unlink()
+        record.write_text(record.read_text()[:7])
+    else:
+        os.truncate(file, length)
+    computed = interrupt(total)
+    kernel = lt.empirical_ntk(net, x, max_memory=MEMORY, file=file)
+    assert len(computed) == total and torch.equal(kernel, expected)
 
 
 def test_what_is_read_from_the_file_can_be_changed_without_changing_it(tmp_path):

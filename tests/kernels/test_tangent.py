@@ -2,15 +2,30 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
-from lazytorch.kernels import contractions, plan, plan_ntk
+from lazytorch.kernels import Jacobian, contractions, inspection, kernel_operator, plan, plan_ntk
 
-from .networks import NETWORKS, Lambda, build, convolutions, jacobian, reduced, reference, resnet18, used_twice
+from .networks import (
+    NETWORKS,
+    Lambda,
+    build,
+    convolutions,
+    jacobian,
+    own_parameters,
+    recurrent,
+    reduced,
+    reference,
+    resnet18,
+    used_twice,
+    vision_transformer,
+)
 
 KINDS = ("full", "trace", "diagonal")
 
@@ -41,6 +56,26 @@ def test_kernels_are_those_of_the_jacobians(make):
         assert_equal(kernel, expected, torch.float64)
         mirrored = kernel.permute(1, 0, 3, 2) if kind == "full" else kernel.transpose(0, 1)
         assert torch.equal(kernel, mirrored)
+
+
+@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_differentiation_alone_gives_the_same(make, monkeypatch):
+    net, x = build(make)
+    net, x = net.double(), double(x)
+    expected = reference(net, x)
+    monkeypatch.setattr(inspection, "_layouts", lambda calls, *_: [None] * len(calls))
+    assert all(form.name == "parameter space" and not form.uses for form in plan_ntk(net, x).forms)
+    assert_equal(lt.empirical_ntk(net, x), expected, torch.float64)
+
+
+@pytest.mark.parametrize("make, alone", ((vision_transformer, False), (own_parameters, False), (recurrent, True)))
+def test_differentiation_is_batched_where_it_can_be(make, alone):
+    net, x = build(make)
+    x, calls = torch.randn(11, *x.shape[1:]), []
+    net.register_forward_pre_hook(lambda *_: calls.append(1))
+    lt.empirical_ntk(net, x)
+    assert len(calls) == 2 + 1 + (1 + 11 if alone else 2)  # inspection; structured; batched; alone or its check
 
 
 @pytest.mark.parametrize("form", contractions.FORMS, ids=lambda form: form.name)
@@ -126,6 +161,37 @@ def test_at_other_weights_and_of_a_centered_model():
     assert_equal(lt.empirical_ntk(single, x.float(), weights=model.weights(torch.float64)), expected, torch.float64)
 
 
+def test_at_the_weights_of_a_state_dict():
+    net = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    net[2].weight = net[0].weight
+    net.register_buffer("0 counts", torch.arange(3))
+    x = torch.randn(2, 3)
+    values = {"0 counts": net.get_buffer("0 counts")} | net.double().state_dict()
+    torch.testing.assert_close(lt.empirical_ntk(net.float(), x, weights=values), reference(net, x))
+    with pytest.raises(ValueError, match=r"'0.bias' of shape \(1,\).* it is \(3,\)"):
+        lt.empirical_ntk(net, x, weights={"0.bias": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float16))
+def test_networks_of_half_precision_have_kernels_in_float32(dtype):
+    net, x = build(convolutions)
+    net, x = net.to(dtype), x.to(dtype)
+    kernel = lt.empirical_ntk(net, x)
+    assert net[0].weight.dtype == dtype
+    assert_equal(kernel, reference(net, x), torch.float32)
+
+
+def test_embeddings_with_a_largest_norm_are_left_as_they_were():
+    net = nn.Sequential(nn.Embedding(5, 3, max_norm=0.5), nn.Flatten(), nn.Tanh(), nn.Linear(6, 2)).double()
+    tokens, before = torch.randint(5, (3, 2)), net[0].weight.detach().clone()
+    kernel = lt.empirical_ntk(net, tokens)
+    operator = kernel_operator(net, tokens) @ np.eye(6)
+    assert torch.equal(net[0].weight, before)
+    expected = reference(net, tokens)
+    torch.testing.assert_close(kernel, expected)
+    np.testing.assert_allclose(operator, expected.transpose(1, 2).reshape(6, 6).detach(), atol=1e-12)
+
+
 def test_the_module_is_left_as_it_was():
     class Counting(nn.Linear):
         def __init__(self):
@@ -145,6 +211,23 @@ def test_the_module_is_left_as_it_was():
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert net.weight.grad.eq(1).all() and net.bias.grad is None and net.bias.requires_grad
     assert matmul.allow_tf32 == setting and torch.equal(state, torch.get_rng_state()) and not x.requires_grad
+
+
+def test_inputs_that_the_network_works_on_in_place_are_left_as_they_were():
+    def forward(self, x):
+        return torch.tanh(self.linear(x.mul_(0.5))) * self.scale
+
+    def pure(self, x):
+        return forward(self, x.clone())
+
+    parts = {"linear": nn.Linear(3, 4), "scale": nn.Parameter(torch.randn(4))}
+    x = torch.randn(5, 3, dtype=torch.float64)
+    before = x.clone()
+    kernel = lt.empirical_ntk(Lambda(forward, **parts).double(), x)
+    operator = Jacobian(Lambda(forward, **parts), x)
+    assert np.array_equal(operator @ np.ones(20), operator @ np.ones(20))
+    assert torch.equal(x, before)
+    torch.testing.assert_close(kernel, reference(Lambda(pure, **parts), x))
 
 
 def test_partly_frozen_and_unused_parameters():
@@ -233,10 +316,50 @@ def test_refusals():
         lt.empirical_ntk(net, x, weights={"9.weight": x})
 
 
+def test_further_refusals():
+    net, x = nn.Sequential(nn.Conv1d(1, 2, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()), torch.randn(2, 1, 8)
+    with pytest.raises(ValueError, match=r"\(1, 8\).*x2.*\(1, 11\).*kernel_operator"):
+        lt.empirical_ntk(net, x, torch.randn(3, 1, 11))
+    complex_filter = Lambda(
+        lambda self, x: torch.fft.irfft(torch.fft.rfft(self.linear(x)) * self.filter, n=4),
+        linear=nn.Linear(4, 4),
+        filter=nn.Parameter(torch.randn(3, dtype=torch.cfloat)),
+    )
+    refused(complex_filter, "'filter' is complex", torch.randn(3, 4))
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+        lt.empirical_ntk(net, x)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True)
+    checkpointed = Lambda(lambda self, x: checkpoint(self.layer, x, use_reentrant=False).mean(1), layer=layer)
+    refused(checkpointed, "checkpoint.*switch", torch.randn(3, 5, 4))
+    checkpointed = Lambda(lambda self, x: checkpoint(self.layer, x, use_reentrant=False), layer=nn.Linear(3, 2))
+    x = torch.randn(3, 3)
+    torch.testing.assert_close(lt.empirical_ntk(checkpointed, x), reference(checkpointed, x).float())
+
+
 def test_a_network_that_has_diverged_has_a_kernel_of_no_numbers():
     net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
     nn.init.constant_(net[0].weight, torch.inf)
     assert lt.empirical_ntk(net, torch.randn(3, 3)).isnan().any()
+
+
+def test_precisions_are_exact_within_and_as_they_were_after():
+    backends, seen = torch.backends, []
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
+    before = [setting.fp32_precision for setting in settings]
+
+    def forward(self, x):
+        seen.append([setting.fp32_precision for setting in settings])
+        return self.linear(x)
+
+    try:
+        for setting in settings:
+            setting.fp32_precision = "tf32"
+        lt.empirical_ntk(Lambda(forward, linear=nn.Linear(3, 2)), torch.randn(3, 3))
+        assert all(setting.fp32_precision == "tf32" for setting in settings)
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+    assert seen and all(value == "ieee" for values in seen for value in values)
 
 
 def test_autocast_is_off():
@@ -259,6 +382,18 @@ def test_layers_that_depend_on_the_examples_are_refused():
 
     with pytest.raises(RuntimeError, match="calls other layers for some examples"):
         lt.empirical_ntk(Routed(), torch.randn(5, 2))
+
+
+def test_examples_that_are_ordered_by_their_values_are_refused():
+    def forward(self, x, length):
+        order = length.argsort(descending=True)
+        return self.b(torch.tanh(self.a(x[order])))[order.argsort()]
+
+    net = Lambda(forward, a=nn.Linear(3, 4), b=nn.Linear(4, 2))
+    x, length = torch.randn(6, 3), torch.tensor([9, 8, 7, 3, 5, 4])  # the first three are in order
+    with pytest.raises(RuntimeError, match="orders them by their values"):
+        lt.empirical_ntk(net, (x, length))
+    torch.testing.assert_close(lt.empirical_ntk(net, (x, length.flip(0))), reference(net, (x, length)).float())
 
 
 def test_an_input_overwritten_after_its_layer_is_refused():
@@ -297,3 +432,6 @@ def test_drift_and_distance():
     assert lt.kernel_distance(k0, kt) == pytest.approx(1 - cosine)
     assert lt.kernel_distance(k0, 3 * k0) == pytest.approx(0, abs=1e-15)
     assert lt.kernel_drift(k0, 3 * k0) == pytest.approx(2)
+    for measure in (lt.kernel_drift, lt.kernel_distance):
+        with pytest.raises(ValueError, match="shapes"):
+            measure(k0, k0[:, :, 0, 0])

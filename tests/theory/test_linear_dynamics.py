@@ -196,6 +196,18 @@ def test_long_times_end_at_the_least_squares_solution():
         close(result.outputs, (problem.start + problem.jacobian @ theta).expand_as(result.outputs), 1e-9)
 
 
+@pytest.mark.parametrize("single", (("kernel", "test_kernel"), ("test_kernel",)))
+def test_long_times_on_kernels_in_float32(single):
+    """A direction without data, which the rounding of the test kernel's float32 must not fill."""
+    problem = Problem(torch.cat([Problem().jacobian] * 2))
+    exact = problem.dynamics()
+    rounded = problem.dynamics(**{name: getattr(problem, name).float() for name in single})
+    assert exact.clipped == N * K
+    rates = 2 / problem.targets.numel() * exact.eigenvalues[-1].item()
+    for time in (1e5, 1e7, math.inf):
+        close(rounded.flow(time / rates).test_outputs, exact.flow(time / rates).test_outputs, 1e-3)
+
+
 def test_times_of_any_shape_and_labels_as_targets():
     problem = Problem()
     times = torch.rand(2, 3, dtype=torch.float64)
