@@ -72,7 +72,8 @@ def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> N
         expected = (expected * scales.unsqueeze(1)).to(scaled)
         difference = scaled.sub(expected).abs_()
         bound = expected.abs_().mul_(0.25)
-        if (difference > bound.add_(torch.finfo(bound.dtype).eps ** 0.75 * bound.amax(1, keepdim=True))).any():
+        bound.add_(torch.finfo(bound.dtype).eps ** 0.75 * bound.amax(1, keepdim=True))
+        if not ((difference <= bound) | difference.isnan()).all():  # not a number where the network has diverged
             raise RuntimeError(_CHANGES)
 
 
