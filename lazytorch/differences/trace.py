@@ -66,10 +66,10 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         return outputs
 
     traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
-    _name_nodes(traced_module)
     states = random.getstate(), numpy.random.get_state()[1].tobytes()
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     try:
+        _name_nodes(traced_module)
         # A compiled module is traced as the module it was compiled from.
         eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
         with torch.enable_grad(), forward_differentiable(), eager:
