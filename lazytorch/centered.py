@@ -1,7 +1,6 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
 import copy
-import time
 from collections.abc import Hashable
 from contextlib import nullcontext
 
@@ -30,10 +29,9 @@ class CenteredModel(Anchored):
     (``net.double()``); the error is about rounding times alpha, and alpha must be finite.
 
     The output has the structure and shape of ``net(x)`` and is exactly 0 at the start; what is integer or boolean in it
-    is that of f(x; w). Buffers that training updates
-    (batch norm's) are kept for both weights, each updated with its own statistics; random operators are drawn once for
-    both. Cost of a training step: 5 forward passes of f where a plain step is 3. The module is traced once per input
-    signature and mode (fractions of a second).
+    is that of f(x; w). Buffers that training updates (batch norm's) are kept for both weights, each updated with its
+    own statistics; random operators are drawn once for both. Cost of a training step: 5 forward passes of f where a
+    plain step is 3. The module is traced once per input signature and mode (fractions of a second).
 
     Raises:
         TypeError, ValueError: see :class:`Anchored`; also an unknown ``difference``, or "direct" at alpha = inf.
@@ -109,9 +107,7 @@ class CenteredModel(Anchored):
         key = (spec, signature, modes, autocast)
         if key not in self._programs:
             if key not in self._traces:
-                started = time.monotonic()
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
-                self._traces[key].seconds = time.monotonic() - started
             program = self._traces[key]
             updated = self._updated | (program.written & set(self._buffer_differences()))
             if self.epsilon > 0:

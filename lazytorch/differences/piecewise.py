@@ -7,11 +7,10 @@ the differences decide.
 import functools
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .pair import Pair, continuous, derivative, difference, find_rule, in_range, primal, rule
 from .pointwise import pointwise, scaled
-from .relu import rectified
+from .relu import Gated, rectified
 
 aten = torch.ops.aten
 
@@ -36,14 +35,14 @@ def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
     return scale * (positive + alpha * find_rule(aten.exp)(epsilon, None, negative))
 
 
-class _Between(torch.autograd.Function):
+class _Between(Gated):
     """Of c(x) = min(max(x, low), high): min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps.
 
     At eps = 0, d where low < a < high. The gradient is 0 on the bounds.
     """
 
     @staticmethod
-    def forward(ctx, epsilon, a, d, low, high):
+    def forward(ctx, epsilon, d, a, low, high):
         if epsilon == 0:
             gate = (a > low) & (a < high)
             result = d * gate
@@ -56,16 +55,10 @@ class _Between(torch.autograd.Function):
         ctx.save_for_backward(gate)
         return result
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        (gate,) = ctx.saved_tensors
-        return None, None, gate.to(gradient.dtype).mul_(gradient), None, None
-
 
 @rule(aten.hardtanh)
 def hardtanh(epsilon, out, x, min_val=-1, max_val=1):
-    return in_range(lambda epsilon, a, d: _Between.apply(epsilon, a, d, min_val, max_val), epsilon, *x)
+    return in_range(lambda epsilon, a, d: _Between.apply(epsilon, d, a, min_val, max_val), epsilon, *x)
 
 
 @rule(aten.clamp.default)

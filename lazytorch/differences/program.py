@@ -4,6 +4,8 @@ A module is traced once per input signature, and the trace is run operator by op
 rule gives the divided difference of what it returned.
 """
 
+import time
+
 import torch
 import torch.utils._pytree as pytree
 from torch.fx.node import map_arg
@@ -54,11 +56,14 @@ class Program:
         tensors: dict name -> tensor for every parameter and buffer, with the shapes, types and device of the run.
         args, kwargs: example inputs.
 
-    ``written`` holds the names of the buffers that a run updates. Raises UntraceableModule as :func:`trace` does.
+    ``written`` holds the names of the buffers that a run updates, ``seconds`` what tracing took. Raises
+    UntraceableModule as :func:`trace` does.
     """
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
+        started = time.monotonic()
         self.graph_module, self.out_spec = trace(module, tensors, args, kwargs)
+        self.seconds = time.monotonic() - started
         self.nodes = list(self.graph_module.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
         self.names = dict(zip(self.placeholders, tensors, strict=False))

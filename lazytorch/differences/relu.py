@@ -8,14 +8,24 @@ from .pair import in_range, rule
 aten = torch.ops.aten
 
 
-class _ReLU(torch.autograd.Function):
+class Gated(torch.autograd.Function):
+    """A function of (epsilon, difference, ...) that saves a boolean gate: the gradient passes where it is open."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (gate,) = ctx.saved_tensors
+        return None, gate.to(gradient.dtype).mul_(gradient), *(None,) * (len(ctx.needs_input_grad) - 2)
+
+
+class _ReLU(Gated):
     """-min(max(-a, 0) - eps d, max(a, 0)) / eps; the unit is active at w where the first is smaller.
 
     At eps = 0, d where a > 0. ``out`` is relu(a). Nothing overflows, and only the result and the mask are allocated.
     """
 
     @staticmethod
-    def forward(ctx, epsilon, a, out, d):
+    def forward(ctx, epsilon, d, a, out):
         if epsilon == 0:
             gate = a > 0
             result = d * gate
@@ -26,16 +36,10 @@ class _ReLU(torch.autograd.Function):
         ctx.save_for_backward(gate)
         return result
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        (gate,) = ctx.saved_tensors
-        return None, None, None, gate.to(gradient.dtype).mul_(gradient)
-
 
 @rule(aten.relu)
 def relu(epsilon, out, x):
-    return in_range(_ReLU.apply, epsilon, x.primal, out, x.difference)
+    return in_range(_ReLU.apply, epsilon, x.difference, x.primal, out)
 
 
 def rectified(epsilon, x):
