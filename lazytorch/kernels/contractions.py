@@ -231,12 +231,15 @@ class Pairwise(OverPositions):
         features[2 * number + 1][:, output].copy_(gradient.mT)
 
     def add(self, first, second, kernel, symmetric):
+        operands, cotangents = first[0], first[1].flatten(1, 2)
+        # One room for all pairs: what is allocated again each time comes from the operating system page by page.
+        moved = kernel.new_empty(*cotangents.shape[:2], second[0].shape[1])
         for j in range(kernel.shape[3]):
-            n1 = min(kernel.shape[1], j + 1) if symmetric else kernel.shape[1]
-            (operands, cotangents), columns = (side[:n1] for side in first), second[1][j].flatten(1)
-            gram = _gram(operands, second[0][j : j + 1]).view(n1, operands.shape[1], -1).to(kernel.dtype)
-            moved = cotangents.flatten(1, 2) @ gram
-            kernel[0, :n1, :, j] += (moved.view(-1, columns.shape[1]) @ columns.T).view(n1, -1, len(columns))
+            n1 = min(len(moved), j + 1) if symmetric else len(moved)
+            gram = _gram(operands[:n1], second[0][j : j + 1]).view(n1, operands.shape[1], -1).to(kernel.dtype)
+            torch.bmm(cotangents[:n1], gram, out=moved[:n1])
+            columns = second[1][j].flatten(1)
+            kernel[0, :n1, :, j] += (moved[:n1].view(-1, columns.shape[1]) @ columns.T).view(n1, -1, len(columns))
 
 
 def _gram(left: Tensor, right: Tensor) -> Tensor:

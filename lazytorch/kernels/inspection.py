@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ..functional import forward_differentiable
 from .layers import Layout
@@ -57,7 +58,7 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
     three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
     states, saved = _random_states(network.device), [Counter(), Counter()]
-    with FlopCounterMode(display=False) as forward, forward_differentiable(), _counting(saved[0]):  # plain attention
+    with _Flops() as forward, forward_differentiable(), _counting(saved[0]):  # plain attention
         outputs, calls = network(three, network.parameters)
     with forward_differentiable(), _counting(saved[1]):
         fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
@@ -70,7 +71,7 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
             "such as attention: switch checkpointing off for the kernel, whose memory max_memory bounds"
         ) from error
     _refuse_mixing(network, first.inputs)
-    with FlopCounterMode(display=False) as backward:
+    with _Flops() as backward:
         second = _gradients(network, outputs[1], calls)
     evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3)]
     if any(3 not in call.shape for call in calls):  # where examples share an axis, three alone may not tell how
@@ -84,8 +85,8 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
         signature(calls),
         tuple(p for p in parameters if p is not None),
         per_example,
-        forward.get_total_flops() // 3,
-        backward.get_total_flops() // 3,
+        forward.total // 3,
+        backward.total // 3,
     )
 
 
@@ -106,6 +107,18 @@ def _refuse_training_modes(net: nn.Module) -> None:
                 )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise ValueError(f"module {name!r} is random in training mode: call net.eval() first")
+
+
+class _Flops(TorchDispatchMode):
+    """Counts by torch's formulas, in a fraction of the time that FlopCounterMode takes to do it module by module."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if formula := flop_registry.get(function.overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=output)
+        return output
 
 
 def _counting(sizes: Counter):
