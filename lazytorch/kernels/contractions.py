@@ -1,4 +1,4 @@
-"""Three exact ways to the kernel of one parameter, sum_p J_ik[p] J_jl[p], with what each costs.
+"""Exact ways to the kernel of one parameter, sum_p J_ik[p] J_jl[p], with what each costs.
 
 J_ik = sum_s G_ik[s] (x) A_i[s] over positions s, for every use of the parameter (:mod:`.layers`). With D inputs and O
 outputs at each of S positions:
@@ -6,6 +6,9 @@ outputs at each of S positions:
     parameter space   J_ik, then J J^T                                      (nK)^2 O D + nK O D S
     position space    sum_{s,s'} (A_i[s] . A_j[s']) (G_ik[s] . G_jl[s'])    (nS)^2 D + (nKS)^2 O
     pairwise          M_ij = A_i A_j^T, then <M_ij^T G_ik, G_jl>            n^2 (S^2 D + K O S^2 + K^2 O S)
+
+Parameter space comes in two ways, with the Jacobian held (O D numbers for every output), or formed in blocks from what
+is held for the other forms (S (O + D / K) numbers), again for every tile.
 
 Features, of which a list is held for a block of examples, have the examples first. Kernels are accumulated in blocks
 (R, n1, K, n2, K): R = 1 for the full kernel; R = 1 and K = 1 for the trace, where the outputs are more coordinates of
@@ -15,6 +18,7 @@ Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Ke
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import torch
@@ -26,6 +30,8 @@ from .inspection import Parameter, Use
 ELEMENTWISE = 16
 #: Intermediate numbers that stay in the caches of a processor.
 CACHED = 2**20
+#: Numbers of a block of Jacobians, large enough for matrix products at their best.
+BLOCK = 2**22
 
 
 class Contraction:
@@ -62,6 +68,10 @@ class Contraction:
         """Multiply-adds to form the features of one example from its operands and cotangents."""
         return 0
 
+    def per_side(self) -> int:
+        """Multiply-adds for one example of the rows or columns of a tile."""
+        return 0
+
     def allocate(self, n: int, like: Tensor) -> list[Tensor]:
         """Room for the features of n examples: for every use operands, then cotangents."""
         features = []
@@ -86,6 +96,18 @@ class Contraction:
         If ``symmetric``, only pairs i <= j need be computed, others may be.
         """
         raise NotImplementedError
+
+    def add_products(self, left: Tensor, right: Tensor, kernel: Tensor, symmetric: bool) -> None:
+        """Add the inner products of Jacobians, or of the same part of them, (n1, outputs, p) and (n2, outputs, p)."""
+        n1, rows, n2, columns = kernel.shape[1:]
+        step = max(1, n1 // 8, 128 // rows) if symmetric else n1
+        for start in range(0, n1, step):
+            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
+            for number, outputs in enumerate(self._by_output()):
+                first, second = left[here, outputs], right[there, outputs]
+                matrix = kernel[number].view(n1 * rows, n2 * columns)
+                matrix = matrix[start * rows : (start + step) * rows, there.start * columns :]
+                matrix.addmm_(first.reshape(len(first) * rows, -1), second.reshape(len(second) * columns, -1).T)
 
     def _by_output(self) -> list[slice]:
         """The outputs that belong to each of the R kernels."""
@@ -126,42 +148,82 @@ class ParameterSpace(Contraction):
             jacobian.copy_(product if first_use else product.add_(jacobian))
 
     def contract(self, left, right, kernel, scratch, symmetric):
-        n1, rows, n2, columns = kernel.shape[1:]
-        step = max(1, n1 // 4, 128 // rows) if symmetric else n1
-        for start in range(0, n1, step):
-            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
-            for number, outputs in enumerate(self._by_output()):
-                first, second = left[0][here, outputs], right[0][there, outputs]
-                matrix = kernel[number].view(n1 * rows, n2 * columns)
-                matrix = matrix[start * rows : (start + step) * rows, there.start * columns :]
-                matrix.addmm_(first.reshape(len(first) * rows, -1), second.reshape(len(second) * columns, -1).T)
+        self.add_products(left[0], right[0], kernel, symmetric)
 
 
 class OverPositions(Contraction):
-    """What the forms share that keep operands and cotangents: they go over row blocks, pairs of uses and groups."""
+    """What the forms share that go over pairs of positions: blocks of the kernel, pairs of uses, and groups."""
 
     def contract(self, left, right, kernel, scratch, symmetric):
         n1, n2 = kernel.shape[1], kernel.shape[3]
-        step = self.step(n1, n2, scratch if kernel.device.type != "cpu" else min(scratch, CACHED))
-        for start in range(0, n1, step):
-            here, there = slice(start, start + step), slice(start if symmetric else 0, n2)
-            for u, v in itertools.product(range(len(self.uses)), repeat=2):
-                for group in range(self.uses[u].groups):
-                    first = (left[2 * u][here, group], left[2 * u + 1][here, :, group])
-                    second = (right[2 * v][there, group], right[2 * v + 1][there, :, group])
-                    self.add(first, second, kernel[:, here, :, there], symmetric)
+        height, width = self.block(n1, n2, scratch if kernel.device.type != "cpu" else min(scratch, CACHED))
+        for i in range(0, n1, height):
+            for j in range(i if symmetric else 0, n2, width):
+                here, there = slice(i, i + height), slice(j, j + width)
+                for u, v in itertools.product(range(len(self.uses)), repeat=2):
+                    for group in range(self.uses[u].groups):
+                        first = (left[2 * u][here, group], left[2 * u + 1][here, :, group])
+                        second = (right[2 * v][there, group], right[2 * v + 1][there, :, group])
+                        self.add(first, second, kernel[:, here, :, there], symmetric and i == j)
 
     def pairs(self) -> Iterator[tuple[Use, Use]]:
         """All pairs of uses."""
         return itertools.product(self.uses, repeat=2)
 
-    def step(self, n1: int, n2: int, scratch: int) -> int:
-        """How many rows to take at once."""
+    def block(self, n1: int, n2: int, scratch: int) -> tuple[int, int]:
+        """How many rows and columns to take at once."""
         raise NotImplementedError
 
     def add(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], kernel: Tensor, symmetric: bool) -> None:
         """Add what two uses, operands and cotangents of one group, give to ``kernel``."""
         raise NotImplementedError
+
+
+class ParameterBlocks(Contraction):
+    """The Jacobian again, formed when it is needed, a block of the parameter at a time that stays in the caches."""
+
+    name = "parameter blocks"
+
+    @property
+    def possible(self):
+        return super().possible and self.uses[0].kind != "tokens"
+
+    def scratch(self):
+        return 2 * self.outputs
+
+    def per_pair(self, elementwise=0):
+        return self.repeats * self.rows**2 * self.folded * self.size
+
+    def per_side(self):
+        return sum(self.outputs * u.groups * u.positions * u.inputs * u.outputs for u in self.uses)
+
+    def cotangents_shape(self, n, use):
+        return (n, self.outputs, use.groups, use.outputs, use.positions)
+
+    def fill(self, features, output, number, operand, gradient):
+        if output == 0:
+            features[2 * number].copy_(operand)
+        features[2 * number + 1][:, output].copy_(gradient.mT)
+
+    def contract(self, left, right, kernel, scratch, symmetric):
+        use, examples = self.uses[0], kernel.shape[1] + (0 if symmetric else kernel.shape[3])
+        room = (scratch if kernel.device.type != "cpu" else min(scratch, BLOCK)) // (examples * self.outputs)
+        inputs = max(1, min(use.inputs, room))
+        outputs = max(1, room // inputs)
+        for group, o, i in itertools.product(
+            range(use.groups), range(0, use.outputs, outputs), range(0, use.inputs, inputs)
+        ):
+            block = (group, slice(o, o + outputs), slice(i, i + inputs))
+            first = self._jacobian(left, *block)
+            self.add_products(first, first if symmetric else self._jacobian(right, *block), kernel, symmetric)
+
+    def _jacobian(self, features: list[Tensor], group: int, outputs: slice, inputs: slice) -> Tensor:
+        """These rows and columns of the Jacobian of one group, (n, outputs, p)."""
+        jacobian = None
+        for operands, cotangents in zip(features[::2], features[1::2], strict=True):
+            rows, columns = cotangents[:, :, group, outputs].flatten(1, 2), operands[:, group, :, inputs]
+            jacobian = rows @ columns if jacobian is None else jacobian.baddbmm_(rows, columns)
+        return jacobian.view(len(jacobian), self.outputs, -1)
 
 
 class PositionSpace(OverPositions):
@@ -172,8 +234,10 @@ class PositionSpace(OverPositions):
     def scratch(self):
         return max(u.positions * v.positions * (2 * self.rows**2 + 1) for u, v in self.pairs())
 
-    def step(self, n1, n2, scratch):
-        return max(1, scratch // (self.scratch() * n2))
+    def block(self, n1, n2, scratch):
+        pairs = max(1, scratch // self.scratch())
+        height = min(n1, math.isqrt(pairs))
+        return height, pairs // height
 
     def per_pair(self, elementwise=0):
         both = self.repeats * self.rows**2
@@ -197,7 +261,9 @@ class PositionSpace(OverPositions):
         for number, outputs in enumerate(self._by_output()):
             left, right = (side[:, outputs].flatten(3).flatten(0, 2) for side in (first[1], second[1]))
             product = (left @ right.T).view(n1, rows, gram.shape[2], n2, columns, gram.shape[5]).mul_(gram)
-            kernel[number] += product.sum((2, 5)) if gram[0, 0, :, 0, 0].numel() > 1 else product[:, :, 0, :, :, 0]
+            for dim in (2, -1):  # one after the other, which is faster than both
+                product = product.sum(dim) if product.shape[dim] > 1 else product.squeeze(dim)
+            kernel[number] += product
 
 
 class Pairwise(OverPositions):
@@ -212,8 +278,8 @@ class Pairwise(OverPositions):
     def scratch(self):
         return max(v.positions * (u.positions + self.outputs * u.outputs) for u, v in self.pairs())
 
-    def step(self, n1, n2, scratch):
-        return max(1, scratch // self.scratch())
+    def block(self, n1, n2, scratch):
+        return max(1, scratch // self.scratch()), n2
 
     def per_pair(self, elementwise=0):
         return sum(
@@ -250,4 +316,4 @@ def _gram(left: Tensor, right: Tensor) -> Tensor:
     return (left == right) & (left >= 0)
 
 
-FORMS = (ParameterSpace, PositionSpace, Pairwise)
+FORMS = (ParameterSpace, ParameterBlocks, PositionSpace, Pairwise)

@@ -88,10 +88,13 @@ class Plan:
 
     def multiply_adds(self, elementwise: int = 0) -> int:
         """Of contractions and passes; each element of an intermediate result counts as ``elementwise``."""
-        groups = len(self.output_ranges())
-        pairs = sum(tile.pairs for tile in self.tiles()) * (groups**2 if self.kind == "full" else groups)
-        contraction = sum(form.per_pair(elementwise) for form in self.forms)
-        return pairs * contraction + self.passes() * self.pass_multiply_adds()
+        tiles, groups = self.tiles(), len(self.output_ranges())
+        repeats = groups**2 if self.kind == "full" else groups
+        pairs = repeats * sum(tile.pairs for tile in tiles)
+        sides = repeats * sum(len(tile.rows) + (0 if tile.diagonal else len(tile.columns)) for tile in tiles)
+        contraction = sum(pairs * form.per_pair(elementwise) + sides * form.per_side() for form in self.forms)
+        features = elementwise * sum(form.floats() for form in self.forms)
+        return contraction + self.passes() * (self.pass_multiply_adds() + features)
 
     def pass_multiply_adds(self) -> int:
         """Of one example: forward, backward for every output and once to check layouts, and its features."""
@@ -155,7 +158,8 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     """With the contractions that cost least if each number of the features costs ``price`` multiply-adds a pair."""
     share = memory // 8  # for passes, and for intermediate results; features have the rest
     scratch = share // itemsize
-    forms = tuple(_cheapest(p, kind, outputs, scratch, price) for p in findings.parameters)
+    sides = (n1 + (n2 or 0)) / (n1 * (n2 or (n1 + 1) / 2))
+    forms = tuple(_cheapest(p, kind, outputs, scratch, price, sides) for p in findings.parameters)
     one_pass = 2 * findings.saved + itemsize * sum(
         sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in p.uses) if p.uses else 2 * p.size
         for p in findings.parameters
@@ -187,7 +191,13 @@ def _even(n: int, largest: int) -> int:
     return -(-n // -(-n // max(1, largest)))
 
 
-def _cheapest(parameter, kind, outputs, scratch, price) -> Contraction:
+def _cheapest(parameter, kind, outputs, scratch, price, sides) -> Contraction:
+    """Of a kernel that is one tile, in which every pair has so many examples to itself on the ``sides``."""
     candidates = [form(parameter, kind, outputs) for form in FORMS]
     possible = [c for c in candidates if c.possible and (c.scratch() <= scratch or isinstance(c, ParameterSpace))]
-    return min(possible, key=lambda c: c.per_pair(ELEMENTWISE) + price * c.floats())
+
+    def cost(form: Contraction) -> float:
+        forming = form.per_example() + form.per_side() + ELEMENTWISE * form.floats()
+        return form.per_pair(ELEMENTWISE) + sides * forming + price * form.floats()
+
+    return min(possible, key=cost)
