@@ -35,6 +35,10 @@ class Layer:
     tokens = False  # whether operands are token numbers, which stand for one-hot vectors
     transposed = False  # whether the matrix has the operand's dimension first and the cotangent's second
 
+    def arranged(self, args: tuple, parameters: dict[int, str]) -> tuple:
+        """The arguments given by position, in the order of the signature; ``parameters``: id -> name."""
+        return args
+
     def accepts(self, arguments: dict) -> bool:
         """Whether a call with these arguments has the Jacobian that is described here."""
         return True
@@ -175,6 +179,48 @@ class Normalisation(Layer):
         return self.function(**plain)
 
 
+class Addition(Layer):
+    """x + weight, the weight broadcast over the examples."""
+
+    signature = ("input", "weight")
+    parameters = ("weight",)
+    matrices = ()
+
+    def arranged(self, args, parameters):
+        return args[::-1] if len(args) == 2 and id(args[0]) in parameters else args
+
+    def accepts(self, arguments):
+        given = [arguments.get(name) for name in self.signature]
+        return len(arguments) == 2 and all(isinstance(x, Tensor) for x in given) and given[0].dtype == given[1].dtype
+
+    def channels(self, arguments, dims):
+        shape = arguments[self.parameters[0]].shape
+        return tuple(d for d, size in enumerate(shape, dims - len(shape)) if size > 1)
+
+    def allows(self, arguments, axis, dims):
+        return axis not in self.channels(arguments, dims)
+
+
+class Multiplication(Addition):
+    """x weight, elementwise, the weight broadcast over the examples."""
+
+    def factor(self, arguments, name):
+        return arguments["input"]
+
+
+class Expansion(Addition):
+    """The weight itself, repeated for every example, such as a class token."""
+
+    signature = ("input", "size")
+    parameters = ("input",)
+
+    def arranged(self, args, parameters):
+        return (args[0], torch.Size(args[1:])) if len(args) > 1 and isinstance(args[1], int) else args
+
+    def accepts(self, arguments):
+        return True
+
+
 def patches(x: Tensor, kernel, stride, padding, dilation, groups, positions=None) -> Tensor:
     """The patches of x (N, C, *sizes) that a convolution sees: (N, groups, positions, C / groups * kernel size)."""
     dims = len(kernel)
@@ -231,3 +277,6 @@ LAYERS |= dict.fromkeys((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpos
 LAYERS |= dict.fromkeys(
     (torch.matmul, torch.mm, torch.Tensor.matmul, torch.Tensor.mm, torch.Tensor.__matmul__), MatrixProduct()
 )
+LAYERS |= dict.fromkeys((torch.add, torch.Tensor.add), Addition())
+LAYERS |= dict.fromkeys((torch.mul, torch.Tensor.mul), Multiplication())
+LAYERS |= {torch.Tensor.expand: Expansion()}

@@ -55,9 +55,10 @@ class Recorder(TorchFunctionMode):
         if function in (F.embedding, F.embedding_bag):
             args, kwargs = _with_weight_copied(function, args, kwargs)
         layer = LAYERS.get(function)
-        if layer is None or len(args) > len(layer.signature):
+        given = layer.arranged(args, self._names) if layer else args
+        if layer is None or len(given) > len(layer.signature):
             return function(*args, **kwargs)
-        arguments = dict(zip(layer.signature, args, strict=False)) | kwargs
+        arguments = dict(zip(layer.signature, given, strict=False)) | kwargs
         names = {
             key: self._names[id(arguments[key])] for key in layer.parameters if id(arguments.get(key)) in self._names
         }
@@ -65,7 +66,7 @@ class Recorder(TorchFunctionMode):
             return function(*args, **kwargs)
         arguments |= {key: self._leaves[name] for key, name in names.items()}
         output = function(
-            *(arguments[key] for key in layer.signature[: len(args)]), **{k: arguments[k] for k in kwargs}
+            *(arguments[key] for key in layer.signature[: len(given)]), **{k: arguments[k] for k in kwargs}
         )
         if not output.requires_grad:  # under no_grad
             return output

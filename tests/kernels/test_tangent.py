@@ -14,6 +14,7 @@ from lazytorch.kernels import Jacobian, contractions, inspection, kernel_operato
 
 from .networks import (
     NETWORKS,
+    broadcast_parameters,
     Lambda,
     build,
     convolutions,
@@ -69,13 +70,18 @@ def test_differentiation_alone_gives_the_same(make, monkeypatch):
     assert_equal(lt.empirical_ntk(net, x), expected, torch.float64)
 
 
-@pytest.mark.parametrize("make, alone", ((vision_transformer, False), (own_parameters, False), (recurrent, True)))
+@pytest.mark.parametrize("make, alone", ((own_parameters, False), (recurrent, True)))
 def test_differentiation_is_batched_where_it_can_be(make, alone):
     net, x = build(make)
     x, calls = torch.randn(11, *x.shape[1:]), []
     net.register_forward_pre_hook(lambda *_: calls.append(1))
     lt.empirical_ntk(net, x)
     assert len(calls) == 2 + 1 + (1 + 11 if alone else 2)  # inspection; structured; batched; alone or its check
+
+
+def test_broadcast_parameters_need_no_differentiation():
+    plan = plan_ntk(*build(broadcast_parameters))
+    assert {p.name for p in plan.findings.parameters if not p.uses} == {"unusual", "constant"}
 
 
 @pytest.mark.parametrize("form", contractions.FORMS, ids=lambda form: form.name)
@@ -90,6 +96,7 @@ def test_every_contraction_gives_the_same(make, form, monkeypatch):
     net, x = net.double(), double(x)
     monkeypatch.setattr(plan, "_cheapest", preferred)
     monkeypatch.setattr(contractions, "CACHED", 1)  # the smallest pieces
+    monkeypatch.setattr(contractions, "BLOCK", 1)
     full = reference(net, x)
     for kind in KINDS:
         assert_equal(lt.empirical_ntk(net, x, kind=kind), reduced(full, kind), torch.float64)
