@@ -68,7 +68,7 @@ class Layer:
         channels = self.channels(arguments, gradient.dim())
         product = layout.split(gradient if factor is None else gradient * factor, n)
         others = [d + 1 for d in range(gradient.dim()) if d not in channels]
-        return product.sum(others).flatten(1)
+        return product.sum(others).reshape(n, -1)
 
 
 class Linear(Layer):

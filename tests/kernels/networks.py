@@ -249,8 +249,8 @@ def own_parameters():
 
 
 def broadcast_parameters():
-    """Added, multiplied and expanded ones; "unusual" and "constant" are used in ways that are left to differentiation."""
-    shapes = {"token": (1, 1, 3), "position": (5, 3), "scale": (3,), "one": (1,), "unusual": (5, 3), "constant": (3, 3)}
+    """Added, multiplied and expanded ones; "other" and "constant" are used in ways that are left to differentiation."""
+    shapes = {"token": (1, 1, 3), "position": (5, 3), "scale": (3,), "one": (1,), "other": (5, 3), "constant": (3, 3)}
 
     class Broadcast(nn.Module):
         def __init__(self):
@@ -263,12 +263,8 @@ def broadcast_parameters():
             x = torch.cat((self.token.expand(n, -1, -1) + self.token.expand((n, 1, 3)).tanh(), x.mul(self.one)), 1)
             x = (self.position + x).tanh() * self.scale + torch.mul(self.scale, x.tanh())
             x = torch.add(x, self.position).tanh() + self.position.expand(n, 5, 3)
-            x = torch.add(x, self.unusual, alpha=2).tanh().mul(other=self.unusual) @ (self.constant * 2.0)
-            x = (
-                x.tanh()
-                + torch.ones(n, 5, 3, dtype=torch.int64).mul(self.unusual)
-                + self.unusual.expand(size=(n, 5, 3))
-            )
+            x = torch.add(x, self.other, alpha=2).tanh().mul(other=self.other) @ (self.constant * 2.0)
+            x = x.tanh() + torch.ones(n, 5, 3, dtype=torch.int64).mul(self.other) + self.other.expand(size=(n, 5, 3))
             return (x * self.one @ (self.constant + self.constant.T)).sum(1)
 
     return Broadcast(), torch.randn(5, 4, 3)
