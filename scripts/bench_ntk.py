@@ -66,7 +66,8 @@ def compare(examples, width, fits, rounds, device) -> None:
     tile = kernel.plan.tiles()[0]
     kernel.tile(tile)  # from now on the features are held
     contraction = min(seconds(lambda: kernel.tile(tile), device) for _ in range(rounds))
-    rate = 2 * tile.pairs * sum(form.per_pair() for form in kernel.plan.forms) / contraction
+    forms = kernel.plan.forms
+    rate = 2 * sum(tile.pairs * form.per_pair() + len(tile.rows) * form.per_side() for form in forms) / contraction
     structured, whole = [], []
     for turn in range(rounds + 1):
         structured.append(seconds(lambda: lt.empirical_ntk(net, x), device))

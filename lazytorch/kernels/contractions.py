@@ -284,7 +284,7 @@ class Pairwise(OverPositions):
     def per_pair(self, elementwise=0):
         return sum(
             u.groups * u.positions * v.positions * (u.inputs + self.outputs * u.outputs + elementwise)
-            + u.groups * self.outputs * u.outputs * v.positions * (self.outputs + elementwise)
+            + u.groups * self.outputs * u.outputs * v.positions * (self.outputs + 2 * elementwise)  # written, and read
             for u, v in self.pairs()
         )
 
