@@ -57,37 +57,48 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     _refuse_training_modes(network.net)
     index = torch.arange(3, device=inputs[0].device) % len(inputs[0])
     three = tuple(x[index].requires_grad_(x.is_floating_point()) for x in inputs)
-    states, saved = _random_states(network.device), [Counter(), Counter()]
-    with _Flops() as forward, forward_differentiable(), _counting(saved[0]):  # plain attention
+    states = _random_states(network.device)
+    fewer = _pass_over_two(network, tuple(x[:2].detach() for x in three))  # over before the next, which needs memory
+    saved: Counter = Counter()
+    with _Flops() as forward, forward_differentiable(), _counting(saved):  # plain attention
         outputs, calls = network(three, network.parameters)
-    with forward_differentiable(), _counting(saved[1]):
-        fewer_outputs, fewer_calls = network(tuple(x[:2].detach() for x in three), network.parameters)
-    _refuse_randomness(network, states, outputs, fewer_outputs)
-    try:
-        first = _gradients(network, outputs[0], calls, three)
-    except CheckpointError as error:
-        raise ValueError(
-            f"{type(network.net).__name__} uses torch.utils.checkpoint around what recomputes otherwise than recorded, "
-            "such as attention: switch checkpointing off for the kernel, whose memory max_memory bounds"
-        ) from error
+    _refuse_randomness(network, states, outputs, fewer.outputs)
+    first = _gradients(network, outputs[0], calls, three)
     _refuse_mixing(network, first.inputs)
     with _Flops() as backward:
         second = _gradients(network, outputs[1], calls)
-    evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3)]
-    if any(3 not in call.shape for call in calls):  # where examples share an axis, three alone may not tell how
-        evidence.append((_gradients(network, fewer_outputs[1], fewer_calls).cotangents, 1, 2))
-    layouts = _layouts(calls, fewer_calls, evidence)
+    evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3), (fewer.cotangents, 1, 2)]
+    layouts = _layouts(calls, fewer, evidence)
     outside = first.outside | second.outside
     parameters = [_parameter(network, name, calls, layouts, outside) for name in network.parameters]
-    per_example = sum(saved[0].values()) - sum(saved[1].values())
     return Findings(
         outputs.shape[1],
         signature(calls),
         tuple(p for p in parameters if p is not None),
-        per_example,
+        sum(saved.values()) - fewer.saved,
         forward.total // 3,
         backward.total // 3,
     )
+
+
+class _Fewer(NamedTuple):
+    """What is kept of a pass over two examples; ``saved``: bytes that it held for the backward pass."""
+
+    outputs: Tensor
+    signature: tuple
+    shapes: list[torch.Size]
+    cotangents: list[Tensor | None]
+    saved: int
+
+
+def _pass_over_two(network: Network, inputs: tuple[Tensor, ...]) -> _Fewer:
+    saved: Counter = Counter()
+    with forward_differentiable(), _counting(saved):
+        outputs, calls = network(inputs, network.parameters)
+    shapes, cotangents = [call.shape for call in calls], [None] * len(calls)
+    if any(2 not in shape for shape in shapes):  # where examples share an axis, three alone may not tell how
+        cotangents = _gradients(network, outputs[1], calls).cotangents
+    return _Fewer(outputs.detach(), signature(calls), shapes, cotangents, sum(saved.values()))
 
 
 def signature(calls: list[Call]) -> tuple:
@@ -141,6 +152,16 @@ class _Gradients(NamedTuple):
 
 
 def _gradients(network: Network, values: Tensor, calls: list[Call], inputs=()) -> _Gradients:
+    try:
+        return _differentiated(network, values, calls, inputs)
+    except CheckpointError as error:
+        raise ValueError(
+            f"{type(network.net).__name__} uses torch.utils.checkpoint around what recomputes otherwise than recorded, "
+            "such as attention: switch checkpointing off for the kernel, whose memory max_memory bounds"
+        ) from error
+
+
+def _differentiated(network: Network, values: Tensor, calls: list[Call], inputs) -> _Gradients:
     inputs = [x for x in inputs if x.requires_grad]
     if not values.requires_grad:
         return _Gradients([None] * len(calls), set(), [None] * len(inputs))
@@ -153,16 +174,16 @@ def _gradients(network: Network, values: Tensor, calls: list[Call], inputs=()) -
     return _Gradients(list(gradients[: len(calls)]), outside, list(gradients[end:]))
 
 
-def _layouts(calls: list[Call], fewer: list[Call], evidence) -> list[Layout | None]:
+def _layouts(calls: list[Call], fewer: _Fewer, evidence) -> list[Layout | None]:
     """Where the examples lie in each call's output; None where that is not certain.
 
     ``evidence``: (cotangents of all calls, the example they belong to, the number of examples).
     """
-    if signature(calls) != signature(fewer):
+    if signature(calls) != fewer.signature:
         return [None] * len(calls)
     return [
-        _layout(call, other.shape, [(cotangents[i], example, n) for cotangents, example, n in evidence])
-        for i, (call, other) in enumerate(zip(calls, fewer, strict=True))
+        _layout(call, shape, [(cotangents[i], example, n) for cotangents, example, n in evidence])
+        for i, (call, shape) in enumerate(zip(calls, fewer.shapes, strict=True))
     ]
 
 
