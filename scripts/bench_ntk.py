@@ -67,7 +67,7 @@ def compare(examples, width, fits, rounds, device) -> None:
     kernel.tile(tile)  # from now on the features are held
     contraction = min(seconds(lambda: kernel.tile(tile), device) for _ in range(rounds))
     forms = kernel.plan.forms
-    rate = 2 * sum(tile.pairs * form.per_pair() + len(tile.rows) * form.per_side() for form in forms) / contraction
+    rate = 2 * sum(tile.pairs * form.per_pair() + tile.sides * form.per_side() for form in forms) / contraction
     structured, whole = [], []
     for turn in range(rounds + 1):
         structured.append(seconds(lambda: lt.empirical_ntk(net, x), device))

@@ -127,7 +127,8 @@ class ParameterSpace(Contraction):
         return self.repeats * self.rows**2 * self.folded * self.size
 
     def per_example(self):
-        return sum(self.outputs * u.groups * u.positions * u.inputs * u.outputs for u in self.uses)
+        matrices = [use for use in self.uses if use.kind != "vector"]
+        return sum(self.outputs * u.groups * u.positions * u.inputs * u.outputs for u in matrices)
 
     def allocate(self, n, like):
         return [like.new_empty(n, self.outputs, self.size)]
@@ -223,7 +224,7 @@ class ParameterBlocks(Contraction):
         for operands, cotangents in zip(features[::2], features[1::2], strict=True):
             rows, columns = cotangents[:, :, group, outputs].flatten(1, 2), operands[:, group, :, inputs]
             jacobian = rows @ columns if jacobian is None else jacobian.baddbmm_(rows, columns)
-        return jacobian.view(len(jacobian), self.outputs, -1)
+        return jacobian.view(*cotangents.shape[:2], -1)
 
 
 class PositionSpace(OverPositions):

@@ -1,5 +1,6 @@
 """The features of a block of examples: passes through the network, forward once and backward for every output."""
 
+import math
 import warnings
 
 import torch
@@ -29,6 +30,8 @@ def features(network: Network, plan: Plan, inputs: tuple[Tensor, ...], outputs: 
         here, examples = [[tensor[rows] for tensor in tensors] for tensors in result], tuple(x[rows] for x in inputs)
         if any(parameter.uses for parameter in parameters):
             _fill_structured(network, plan, forms, here, examples, outputs)
+        elif len(parameters) < len(network.parameters):
+            _check_unused(network, plan, *network(examples))
         others = {p.name: tensors[0] for p, tensors in zip(parameters, here, strict=True) if not p.uses}
         if others:
             _fill_others(network, others, examples, outputs)
@@ -38,23 +41,30 @@ def features(network: Network, plan: Plan, inputs: tuple[Tensor, ...], outputs: 
 def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], features, inputs, outputs: range) -> None:
     """From the cotangents of all calls, one output after another."""
     n = len(inputs[0])
-    values, calls = network(inputs, network.parameters)
+    values, calls = network(inputs, [p.name for p in plan.findings.parameters if p.uses])
     if signature(calls) != plan.findings.calls:
         raise RuntimeError(_CHANGES)
+    _check_unused(network, plan, values, calls)
     layers = [
         (form, tensors, number, use, calls[use.call])
         for form, tensors in zip(forms, features, strict=True)
         for number, use in enumerate(form.uses)
     ]
+    if any(call.shape[use.layout.axis] % n for *_, use, call in layers):
+        raise RuntimeError(_CHANGES)
     operands = [_operand(call, use, n) for _, _, number, use, call in layers]
-    others = {p.name for p in plan.findings.parameters if not p.uses}
-    structured = [tensor for name, tensor in network.parameters.items() if name not in others]
     for index, output in enumerate(outputs):
-        cotangents = _cotangents(values[:, output], calls, structured if index == 0 else [])
+        cotangents = _cotangents(values[:, output], calls)
         if index == 0 and n > 1:
             _check_layouts(values[:, output], cotangents, layers)
         for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):
             form.fill(tensors, index, number, operand, _gradient(call, use, n, operand, cotangents[use.call]))
+
+
+def _check_unused(network: Network, plan: Plan, values: Tensor, calls: list[Call]) -> None:
+    """Raise if the outputs depend on parameters that they did not depend on in the examples of the inspection."""
+    if network.reached(values, calls) - {p.name for p in plan.findings.parameters if not p.uses}:
+        raise RuntimeError(_CHANGES)
 
 
 def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> None:
@@ -63,10 +73,11 @@ def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> N
     A network may order the examples by their values, otherwise than those that the layouts were found from.
     """
     scales = torch.exp2(torch.arange(len(values), device=values.device, dtype=values.dtype) % 32 - 16)
-    layouts = {use.call: (use.layout, call) for *_, use, call in layers if cotangents[use.call] is not None}
+    found = {use.call for *_, use, call in layers if cotangents[use.call] is not None and math.prod(call.shape)}
+    layouts = {use.call: (use.layout, call) for *_, use, call in layers if use.call in found}
     if not layouts:
         return
-    found = _cotangents(values * scales, [call for _, call in layouts.values()], [])
+    found = _cotangents(values * scales, [call for _, call in layouts.values()])
     for (index, (layout, _)), scaled in zip(layouts.items(), found, strict=True):
         expected, scaled = (layout.split(c, len(values)).flatten(1) for c in (cotangents[index], scaled))
         expected = (expected * scales.unsqueeze(1)).to(scaled)
@@ -78,11 +89,13 @@ def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> N
 
 
 def _operand(call: Call, use, n: int) -> Tensor | None:
-    call.check()
     with torch.no_grad():
-        if use.kind == "vector":
-            return call.layer.factor(call.arguments, use.argument)
-        return call.layer.operand(call.arguments, use.layout, n)
+        if use.kind != "vector":
+            operand = call.layer.operand(call.arguments, use.layout, n)
+        elif (operand := call.layer.factor(call.arguments, use.argument)) is None:
+            return None
+    call.check()
+    return operand
 
 
 def _gradient(call: Call, use, n: int, operand, cotangent: Tensor | None) -> Tensor:
@@ -93,15 +106,12 @@ def _gradient(call: Call, use, n: int, operand, cotangent: Tensor | None) -> Ten
     return call.layer.cotangent(call.arguments, use.layout, n, cotangent)
 
 
-def _cotangents(values: Tensor, calls: list[Call], structured: list[Tensor]) -> list[Tensor | None]:
-    """Of the sum of an output over the examples, at every call; the parameters themselves must not be reached."""
+def _cotangents(values: Tensor, calls: list[Call]) -> list[Tensor | None]:
+    """Of the sum of an output over the examples, at every call."""
     if not values.requires_grad:
         return [None] * len(calls)
-    targets = [*(call.edge for call in calls), *structured]
-    gradients = torch.autograd.grad(values.sum(), targets, retain_graph=True, allow_unused=True)
-    if any(gradient is not None for gradient in gradients[len(calls) :]):
-        raise RuntimeError(_CHANGES)
-    return list(gradients[: len(calls)])
+    edges = [call.edge for call in calls]
+    return list(torch.autograd.grad(values.sum(), edges, retain_graph=True, allow_unused=True))
 
 
 def _fill_others(network: Network, jacobians: dict[str, Tensor], inputs: tuple[Tensor, ...], outputs: range) -> None:

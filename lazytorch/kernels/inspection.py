@@ -1,6 +1,7 @@
 """What passes over two and three examples tell of a module: its parameters' uses, and that examples do not mix."""
 
 import ctypes
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from torch.utils.checkpoint import CheckpointError
 from torch.utils.flop_counter import flop_registry
 
 from ..functional import forward_differentiable
-from .layers import Layout
+from .layers import Layer, Layout
 from .recording import Call, Network
 
 
@@ -63,31 +64,49 @@ def inspect_network(network: Network, inputs: tuple[Tensor, ...]) -> Findings:
     with _Flops() as forward, forward_differentiable(), _counting(saved):  # plain attention
         outputs, calls = network(three, network.parameters)
     _refuse_randomness(network, states, outputs, fewer.outputs)
+    alike = _called_alike(calls, fewer.calls)
+    calls, fewer_calls = _restricted(calls, alike), _restricted(fewer.calls, alike)
     first = _gradients(network, outputs[0], calls, three)
     _refuse_mixing(network, first.inputs)
     with _Flops() as backward:
         second = _gradients(network, outputs[1], calls)
-    evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3), (fewer.cotangents, 1, 2)]
-    layouts = _layouts(calls, fewer, evidence)
-    outside = first.outside | second.outside
-    parameters = [_parameter(network, name, calls, layouts, outside) for name in network.parameters]
+    fewer_cotangents = [call.cotangent for call in fewer_calls]
+    evidence = [(first.cotangents, 0, 3), (second.cotangents, 1, 3), (fewer_cotangents, 1, 2)]
+    layouts = _layouts(calls, fewer_calls, evidence)
+    reached = network.reached(outputs, calls)
+    unsure = {name for call, layout in zip(calls, layouts, strict=True) if not layout for name in call.names.values()}
+    structured = alike - reached - unsure
+    layouts = [each for call, each in zip(calls, layouts, strict=True) if structured & set(call.names.values())]
+    calls = _restricted(calls, structured)
+    parameters = [
+        _parameter(network, name, calls, layouts)
+        for name in network.parameters
+        if name in structured | reached | unsure  # the outputs do not depend on others
+    ]
     return Findings(
         outputs.shape[1],
         signature(calls),
-        tuple(p for p in parameters if p is not None),
+        tuple(parameters),
         sum(saved.values()) - fewer.saved,
         forward.total // 3,
         backward.total // 3,
     )
 
 
+class _Seen(NamedTuple):
+    """What is kept of a call in the pass over two examples."""
+
+    layer: Layer
+    names: dict[str, str]
+    shape: torch.Size
+    cotangent: Tensor | None
+
+
 class _Fewer(NamedTuple):
     """What is kept of a pass over two examples; ``saved``: bytes that it held for the backward pass."""
 
     outputs: Tensor
-    signature: tuple
-    shapes: list[torch.Size]
-    cotangents: list[Tensor | None]
+    calls: list[_Seen]
     saved: int
 
 
@@ -95,13 +114,31 @@ def _pass_over_two(network: Network, inputs: tuple[Tensor, ...]) -> _Fewer:
     saved: Counter = Counter()
     with forward_differentiable(), _counting(saved):
         outputs, calls = network(inputs, network.parameters)
-    shapes, cotangents = [call.shape for call in calls], [None] * len(calls)
-    if any(2 not in shape for shape in shapes):  # where examples share an axis, three alone may not tell how
+    cotangents: list[Tensor | None] = [None] * len(calls)
+    if any(2 not in call.shape for call in calls):  # where examples share an axis, three alone may not tell how
         cotangents = _gradients(network, outputs[1], calls).cotangents
-    return _Fewer(outputs.detach(), signature(calls), shapes, cotangents, sum(saved.values()))
+    seen = [_Seen(call.layer, call.names, call.shape, c) for call, c in zip(calls, cotangents, strict=True)]
+    return _Fewer(outputs.detach(), seen, sum(saved.values()))
 
 
-def signature(calls: list[Call]) -> tuple:
+def _called_alike(calls: list[Call], fewer: list[_Seen]) -> set[str]:
+    """The parameters that the same layers are called with, whatever the number of examples; not those in loops."""
+    by_name: tuple[dict, dict] = ({}, {})
+    for each, found in zip((calls, fewer), by_name, strict=True):
+        for call in each:
+            for key, name in call.names.items():
+                found.setdefault(name, []).append((call.layer, key))
+    alike = {name for name, layers in by_name[0].items() if by_name[1].get(name) == layers}
+    return alike if signature(_restricted(calls, alike)) == signature(_restricted(fewer, alike)) else set()
+
+
+def _restricted(calls: list, names: set[str]) -> list:
+    """The calls with these parameters, as if others were none."""
+    kept = [call._replace(names={key: name for key, name in call.names.items() if name in names}) for call in calls]
+    return [call for call in kept if call.names]
+
+
+def signature(calls: list) -> tuple:
     """Which layers were called with which parameters, in order."""
     return tuple((call.layer, tuple(call.names.items())) for call in calls)
 
@@ -144,10 +181,9 @@ def _counting(sizes: Counter):
 
 
 class _Gradients(NamedTuple):
-    """Of a combination of an example's outputs: cotangents of calls and inputs, and parameters reached otherwise."""
+    """Of a combination of an example's outputs: cotangents of calls and inputs."""
 
     cotangents: list[Tensor | None]
-    outside: set[str]
     inputs: list[Tensor | None]
 
 
@@ -163,27 +199,22 @@ def _gradients(network: Network, values: Tensor, calls: list[Call], inputs=()) -
 
 def _differentiated(network: Network, values: Tensor, calls: list[Call], inputs) -> _Gradients:
     inputs = [x for x in inputs if x.requires_grad]
-    if not values.requires_grad:
-        return _Gradients([None] * len(calls), set(), [None] * len(inputs))
-    targets = [*(call.edge for call in calls), *network.parameters.values(), *inputs]
+    targets = [*(call.edge for call in calls), *inputs]
+    if not values.requires_grad or not targets:
+        return _Gradients([None] * len(calls), [None] * len(inputs))
     weights = torch.linspace(1, 2, len(values), dtype=values.dtype, device=values.device)
     gradients = torch.autograd.grad(values @ weights, targets, retain_graph=True, allow_unused=True)
-    end = len(targets) - len(inputs)
-    pairs = zip(network.parameters, gradients[len(calls) : end], strict=True)
-    outside = {name for name, gradient in pairs if gradient is not None}
-    return _Gradients(list(gradients[: len(calls)]), outside, list(gradients[end:]))
+    return _Gradients(list(gradients[: len(calls)]), list(gradients[len(calls) :]))
 
 
-def _layouts(calls: list[Call], fewer: _Fewer, evidence) -> list[Layout | None]:
+def _layouts(calls: list[Call], fewer: list[_Seen], evidence) -> list[Layout | None]:
     """Where the examples lie in each call's output; None where that is not certain.
 
     ``evidence``: (cotangents of all calls, the example they belong to, the number of examples).
     """
-    if signature(calls) != fewer.signature:
-        return [None] * len(calls)
     return [
-        _layout(call, shape, [(cotangents[i], example, n) for cotangents, example, n in evidence])
-        for i, (call, shape) in enumerate(zip(calls, fewer.shapes, strict=True))
+        _layout(call, other.shape, [(cotangents[i], example, n) for cotangents, example, n in evidence])
+        for i, (call, other) in enumerate(zip(calls, fewer, strict=True))
     ]
 
 
@@ -215,19 +246,15 @@ def _vanishes(gradient: Tensor) -> bool:
     return bool(((gradient == 0) | gradient.isnan()).all())
 
 
-def _parameter(network: Network, name: str, calls: list[Call], layouts, outside: set[str]) -> Parameter | None:
-    """None if the outputs do not depend on it."""
-    size = network.parameters[name].numel()
+def _parameter(network: Network, name: str, calls: list[Call], layouts) -> Parameter:
     places = [(i, key) for i, call in enumerate(calls) for key, value in call.names.items() if value == name]
-    if name in outside or any(layouts[i] is None for i, _ in places):
-        return Parameter(name, size, ())
-    uses = tuple(_use(calls[i], i, key, layouts[i]) for i, key in places)
-    return Parameter(name, size, uses) if uses else None
+    size = network.parameters[name].numel()
+    return Parameter(name, size, tuple(_use(calls[i], i, key, layouts[i], size) for i, key in places))
 
 
-def _use(call: Call, index: int, argument: str, layout: Layout) -> Use:
+def _use(call: Call, index: int, argument: str, layout: Layout, size: int) -> Use:
     if argument not in call.layer.matrices:
-        return Use(index, argument, layout)
+        return Use(index, argument, layout, groups=size, positions=math.prod(call.shape) // (3 * size))
     arguments = {key: v.to("meta") if isinstance(v, Tensor) else v for key, v in call.arguments.items()}  # for sizes
     like = torch.empty(call.shape, dtype=arguments["weight"].dtype, device="meta")
     cotangent = call.layer.cotangent(arguments, layout, 3, like)

@@ -2,7 +2,8 @@
 
 For example i and output k, a weight matrix has the Jacobian J_ik = sum_s G_ik[s] (x) A_i[s]: the sum over positions s
 of the outer product of the cotangent G and the operand A (the layer's input; of a convolution its patches; of an
-embedding its tokens, which stand for one-hot vectors). The Jacobians of scales and biases are small and formed at once.
+embedding its tokens, which stand for one-hot vectors). The Jacobians of scales, biases and whatever else is multiplied
+or added elementwise are formed at once.
 """
 
 import math

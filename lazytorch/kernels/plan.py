@@ -30,6 +30,11 @@ class Tile(NamedTuple):
         n = len(self.rows)
         return n * (n + 1) // 2 if self.diagonal else n * len(self.columns)
 
+    @property
+    def sides(self) -> int:
+        """Examples whose features are needed."""
+        return len(self.rows) + (0 if self.diagonal else len(self.columns))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -91,7 +96,7 @@ class Plan:
         tiles, groups = self.tiles(), len(self.output_ranges())
         repeats = groups**2 if self.kind == "full" else groups
         pairs = repeats * sum(tile.pairs for tile in tiles)
-        sides = repeats * sum(len(tile.rows) + (0 if tile.diagonal else len(tile.columns)) for tile in tiles)
+        sides = repeats * sum(tile.sides for tile in tiles)
         contraction = sum(pairs * form.per_pair(elementwise) + sides * form.per_side() for form in self.forms)
         features = elementwise * sum(form.floats() for form in self.forms)
         return contraction + self.passes() * (self.pass_multiply_adds() + features)
@@ -104,7 +109,7 @@ class Plan:
 
     def __str__(self) -> str:
         tiles = self.tiles()
-        pairs = sum(tile.pairs for tile in tiles)
+        pairs, sides = sum(tile.pairs for tile in tiles), sum(tile.sides for tile in tiles)
         n2 = f"x {self.n2}" if not self.symmetric else "symmetric"
         lines = [
             f"{self.kind} kernel, {self.n1} {n2}, {self.findings.outputs} outputs ({len(self.output_ranges())} groups)",
@@ -117,7 +122,8 @@ class Plan:
         for parameter, form in zip(self.findings.parameters, self.forms, strict=True):
             how = form.name if parameter.uses else "differentiation"
             positions = max((use.positions for use in parameter.uses), default=0)
-            size, cost = form.floats() * self.itemsize / 1024, 2e-9 * pairs * form.per_pair()
+            size = form.floats() * self.itemsize / 1024
+            cost = 2e-9 * (pairs * form.per_pair() + sides * form.per_side())
             lines.append(
                 f"{parameter.name:40s} {how:16s} {len(parameter.uses):4d} {positions:9d} {size:12.1f} {cost:9.3g}"
             )
@@ -160,10 +166,7 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     scratch = share // itemsize
     sides = (n1 + (n2 or 0)) / (n1 * (n2 or (n1 + 1) / 2))
     forms = tuple(_cheapest(p, kind, outputs, scratch, price, sides) for p in findings.parameters)
-    one_pass = 2 * findings.saved + itemsize * sum(
-        sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in p.uses) if p.uses else 2 * p.size
-        for p in findings.parameters
-    )
+    one_pass = 2 * findings.saved + itemsize * _pass_floats(findings)
     one_pass += itemsize * max(  # a layer's temporaries: padded inputs, cotangents on their way
         (use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses),
         default=0,
@@ -186,13 +189,24 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     return Plan(kind, n1, n2, symmetric, findings, forms, block, columns, chunk, outputs, scratch, memory, itemsize)
 
 
+def _pass_floats(findings: Findings) -> int:
+    """Numbers of the operands and of two sets of cotangents, this output's and the last, of one example."""
+    uses = [use for parameter in findings.parameters for use in parameter.uses]
+    matrices = [use for use in uses if use.kind != "vector"]
+    calls = {use.call for use in matrices}
+    vectors = {use.call: use for use in uses if use.call not in calls}
+    others = sum(2 * parameter.size for parameter in findings.parameters if not parameter.uses)
+    operands = sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in matrices)
+    return operands + sum(2 * use.groups * use.positions for use in vectors.values()) + others
+
+
 def _even(n: int, largest: int) -> int:
     """The size of the fewest equal parts of n that are not larger than ``largest``."""
     return -(-n // -(-n // max(1, largest)))
 
 
 def _cheapest(parameter, kind, outputs, scratch, price, sides) -> Contraction:
-    """Of a kernel that is one tile, in which every pair has so many examples to itself on the ``sides``."""
+    """The contraction of least work; ``sides``: examples in the rows and columns, for every pair of examples."""
     candidates = [form(parameter, kind, outputs) for form in FORMS]
     possible = [c for c in candidates if c.possible and (c.scratch() <= scratch or isinstance(c, ParameterSpace))]
 

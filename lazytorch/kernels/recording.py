@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call
@@ -18,7 +18,10 @@ _ATTENTION = inspect.signature(F.multi_head_attention_forward)
 
 
 class Call(NamedTuple):
-    """One call of a layer: ``names`` of the arguments that are parameters, ``edge`` where the cotangent comes in."""
+    """One call of a layer: ``names`` of the arguments that are parameters, ``edge`` where the cotangent comes in.
+
+    ``sources``: the nodes of the graph to which all other arguments pass it on.
+    """
 
     layer: Layer
     arguments: dict
@@ -26,6 +29,7 @@ class Call(NamedTuple):
     shape: torch.Size
     dtype: torch.dtype
     edge: GradientEdge
+    sources: list[Node]
     version: int
 
     def check(self) -> None:
@@ -38,15 +42,15 @@ class Call(NamedTuple):
 class Recorder(TorchFunctionMode):
     """Notes the calls of layers whose parameters are among ``parameters`` (name -> tensor), in order.
 
-    There a parameter is replaced by a leaf of its own, so that what gradient still reaches the parameter itself comes
-    from elsewhere.
+    There a parameter is replaced by its leaf in ``leaves``, so that what gradient still reaches the parameter itself
+    comes from elsewhere.
     """
 
-    def __init__(self, parameters: dict[str, Tensor]):
+    def __init__(self, parameters: dict[str, Tensor], leaves: dict[str, Tensor]):
         super().__init__()
         self.calls: list[Call] = []
         self._names = {id(tensor): name for name, tensor in parameters.items()}
-        self._leaves = {name: tensor.detach().requires_grad_() for name, tensor in parameters.items()}
+        self._leaves = leaves
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -62,14 +66,15 @@ class Recorder(TorchFunctionMode):
         names = {
             key: self._names[id(arguments[key])] for key in layer.parameters if id(arguments.get(key)) in self._names
         }
-        if not names or not layer.accepts(arguments):
+        if not names or not layer.accepts(arguments) or not torch.is_grad_enabled():
             return function(*args, **kwargs)
+        others = [v for key, v in arguments.items() if key not in names and isinstance(v, Tensor) and v.requires_grad]
         arguments |= {key: self._leaves[name] for key, name in names.items()}
         output = function(
             *(arguments[key] for key in layer.signature[: len(given)]), **{k: arguments[k] for k in kwargs}
         )
-        if not output.requires_grad:  # under no_grad
-            return output
+        if not output.requires_grad:  # inside a transformation of torch.func
+            return function(*args, **kwargs)
         if output._is_view():  # an operation in place on a view would cut its edge off the graph
             output = output.clone()
         arguments = {key: value.detach() if isinstance(value, Tensor) else value for key, value in arguments.items()}
@@ -81,6 +86,7 @@ class Recorder(TorchFunctionMode):
                 output.shape,
                 output.dtype,
                 get_gradient_edge(output),
+                [get_gradient_edge(tensor).node for tensor in others],
                 arguments["input"]._version,
             )
         )
@@ -120,12 +126,12 @@ def _with_weight_copied(function, args, kwargs):
 class Network:
     """A module at given values of its ``parameters``, those that the kernel is over, and of all other tensors.
 
-    Those of less than 32 bits are converted to float32.
+    Those of less than 32 bits are converted to float32. Parameters without elements are none.
     """
 
     def __init__(self, net: nn.Module, tensors: dict[str, Tensor]):
         self.net = net
-        names = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        names = [name for name, parameter in net.named_parameters() if parameter.requires_grad and parameter.numel()]
         for name in names:
             if tensors[name].is_complex():
                 raise ValueError(
@@ -134,6 +140,7 @@ class Network:
                 )
         tensors = {name: t.float() if t.is_floating_point() and t.itemsize < 4 else t for name, t in tensors.items()}
         self.parameters = {name: tensors[name].detach().requires_grad_() for name in names}
+        self._leaves = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.items()}
         self.constants = {name: tensor.detach() for name, tensor in tensors.items() if name not in self.parameters}
 
     @property
@@ -155,7 +162,7 @@ class Network:
 
         ``values``, dict name -> tensor, are used in place of the parameters' own.
         """
-        recorder = Recorder({name: self.parameters[name] for name in recorded})
+        recorder = Recorder({name: self.parameters[name] for name in recorded}, self._leaves)
         # A pass may update buffers, and work in place on its inputs.
         buffers = {name: tensor.clone() for name, tensor in self.constants.items()}
         n = len(inputs[0])
@@ -165,6 +172,25 @@ class Network:
             found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ValueError(f"the output of {type(self.net).__name__} must be a tensor of shape (n, ...), not {found}")
         return outputs.reshape(n, -1), recorder.calls
+
+    def reached(self, outputs: Tensor, calls: list[Call]) -> set[str]:
+        """The names of the parameters on which ``outputs`` depend otherwise than through the cotangents of ``calls``.
+
+        Such as through gradients that the module itself takes.
+        """
+        both = (*self.parameters.items(), *self._leaves.items())
+        names = {id(tensor): name for name, tensor in both}
+        sources = {call.edge.node: call.sources for call in calls}
+        nodes, seen, found = [outputs.grad_fn], {None}, set()
+        while nodes:
+            node = nodes.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            nodes += sources[node] if node in sources else [following for following, _ in node.next_functions]
+            if (variable := getattr(node, "variable", None)) is not None and id(variable) in names:
+                found.add(names[id(variable)])
+        return found
 
 
 @contextmanager

@@ -28,15 +28,16 @@ def empirical_ntk(
     kind="full": (n1, n2, K, K), entry [i, j, k, l] = df_k(x1_i) . df_l(x2_j); "trace": (n1, n2), its sum over k = l;
     "diagonal": (n1, n2, K), its entries k = l. Output shapes other than (n, K) are flattened to K.
 
-    Linear layers, convolutions, normalisations, embeddings and attention's projections, with any ties and repetitions,
-    are contracted from what goes into them and the cotangents of what comes out, in the way that takes the fewest
-    operations (:mod:`.contractions`); the Jacobians of all other parameters come from differentiation, batched by
-    torch.func.vmap, or one example at a time where the module does not allow that (RNNs). Nothing is approximated.
-    :func:`plan_ntk` shows what will be done.
+    Linear layers, convolutions, normalisations, embeddings, attention's projections, and parameters that are added,
+    multiplied or expanded, with any ties and repetitions, are contracted from what goes into them and the cotangents
+    of what comes out, in the way that takes the fewest operations (:mod:`.contractions`); the Jacobians of all other
+    parameters come from differentiation, batched by torch.func.vmap, or one example at a time where the module does
+    not allow that (RNNs). Nothing is approximated. :func:`plan_ntk` shows what will be done.
 
     Cost: one forward and K + 1 backward passes for every example, repeated for column blocks where not all examples'
-    features fit in ``max_memory``; and the contraction. Memory: ``max_memory`` beside the inputs, the network and the
-    result. With ``x2`` None half is computed, and the result is exactly symmetric. TF32 is off.
+    features fit in ``max_memory``; and the contraction. Memory: ``max_memory``, or what passes over three examples
+    take if that is more, beside the inputs, the network and the result. With ``x2`` None half is computed, and the
+    result is exactly symmetric. TF32 is off.
 
     Under ``torch.distributed`` every process must make the same call; each computes its share of the tiles and returns
     the whole kernel.
@@ -86,7 +87,7 @@ def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Ker
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
     if isinstance(net, Anchored):
         net = net.to_module()
-    if not any(parameter.requires_grad for parameter in net.parameters()):
+    if not any(parameter.requires_grad and parameter.numel() for parameter in net.parameters()):
         raise ValueError(f"{type(net).__name__} has no trainable parameters: a tangent kernel needs at least one")
     network = Network(net, values_at(net, weights))
     left = as_inputs(x1, network.dtype)
