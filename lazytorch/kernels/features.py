@@ -59,6 +59,7 @@ def _fill_structured(network: Network, plan: Plan, forms: list[Contraction], fea
             _check_layouts(values[:, output], cotangents, layers)
         for (form, tensors, number, use, call), operand in zip(layers, operands, strict=True):
             form.fill(tensors, index, number, operand, _gradient(call, use, n, operand, cotangents[use.call]))
+        del cotangents  # before there are the next
 
 
 def _check_unused(network: Network, plan: Plan, values: Tensor, calls: list[Call]) -> None:

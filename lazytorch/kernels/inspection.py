@@ -175,7 +175,7 @@ def _counting(sizes: Counter):
     def pack(tensor):
         storage = tensor.untyped_storage()
         sizes[storage._cdata] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # itself, if it is an output, would keep its own graph alive for ever
 
     return torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
 

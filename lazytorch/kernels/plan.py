@@ -166,13 +166,9 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     scratch = share // itemsize
     sides = (n1 + (n2 or 0)) / (n1 * (n2 or (n1 + 1) / 2))
     forms = tuple(_cheapest(p, kind, outputs, scratch, price, sides) for p in findings.parameters)
-    one_pass = 2 * findings.saved + itemsize * _pass_floats(findings)
-    one_pass += itemsize * max(  # a layer's temporaries: padded inputs, cotangents on their way
-        (use.groups * use.positions * (use.inputs + use.outputs) for p in findings.parameters for use in p.uses),
-        default=0,
-    )
+    alone, one_pass = (2 * findings.saved + itemsize * _pass_floats(findings, sets) for sets in (1, 2))
     features = itemsize * sum(form.floats() for form in forms)
-    room = (memory - max(share, one_pass) - share) // max(features, 1)
+    room = (memory - max(share, alone) - share) // max(features, 1)
     symmetric, n2 = n2 is None, n1 if n2 is None else n2
     pairs = scratch // (3 * findings.outputs ** {"full": 2, "trace": 0, "diagonal": 1}[kind])
     largest = min(math.isqrt(pairs), -(-n1 // workers))
@@ -189,15 +185,20 @@ def _plan(findings, kind, n1, n2, itemsize, workers, memory, outputs, price) -> 
     return Plan(kind, n1, n2, symmetric, findings, forms, block, columns, chunk, outputs, scratch, memory, itemsize)
 
 
-def _pass_floats(findings: Findings) -> int:
-    """Numbers of the operands and of two sets of cotangents, this output's and the last, of one example."""
+def _pass_floats(findings: Findings, sets: int) -> int:
+    """Numbers that one example takes beside what is saved: operands, and cotangents, two sets to check layouts.
+
+    And a layer's temporaries: padded inputs, cotangents on their way.
+    """
     uses = [use for parameter in findings.parameters for use in parameter.uses]
     matrices = [use for use in uses if use.kind != "vector"]
     calls = {use.call for use in matrices}
     vectors = {use.call: use for use in uses if use.call not in calls}
+    operands = sum(use.groups * use.positions * use.inputs for use in matrices)
+    cotangents = sum(use.groups * use.positions * use.outputs for use in (*matrices, *vectors.values()))
     others = sum(2 * parameter.size for parameter in findings.parameters if not parameter.uses)
-    operands = sum(use.groups * use.positions * (use.inputs + 2 * use.outputs) for use in matrices)
-    return operands + sum(2 * use.groups * use.positions for use in vectors.values()) + others
+    temporaries = max((use.groups * use.positions * (use.inputs + use.outputs) for use in uses), default=0)
+    return operands + sets * cotangents + others + temporaries
 
 
 def _even(n: int, largest: int) -> int:

@@ -270,6 +270,52 @@ def broadcast_parameters():
     return Broadcast(), torch.randn(5, 4, 3)
 
 
+def transformed():
+    """Parts inside transformations of torch.func."""
+
+    def forward(self, x):
+        x = torch.func.vmap(lambda e: torch.tanh(self.linear(e) * self.scale))(x)
+        return torch.func.jvp(lambda z: torch.tanh(self.head(z)), (x,), (torch.ones_like(x),))[1]
+
+    scale = nn.Parameter(torch.randn(3))
+    return Lambda(forward, linear=nn.Linear(3, 3), head=nn.Linear(3, 2), scale=scale), torch.randn(4, 3)
+
+
+def force():
+    """The output is a gradient."""
+
+    def forward(self, x):
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        energy = self.head(torch.tanh(self.linear(x) * self.scale)).sum()
+        return torch.autograd.grad(energy, x, create_graph=True)[0]
+
+    scale = nn.Parameter(torch.randn(4))
+    return Lambda(forward, linear=nn.Linear(3, 4), head=nn.Linear(4, 1), scale=scale), torch.randn(3, 3)
+
+
+def in_place():
+    """Inputs that are changed after an addition, expansions without gradient, and a parameter without elements."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            constant = self.scale.expand(len(x), 3)
+        y = self.linear(x)
+        shifted = y + self.shift
+        y.relu_()
+        return torch.cat((shifted * self.scale - constant, y, y[:, :0] + self.empty), 1)
+
+    shapes = {"scale": 3, "shift": 3, "empty": 0}
+    parameters = {name: nn.Parameter(torch.randn(size)) for name, size in shapes.items()}
+    return Lambda(forward, linear=nn.Linear(3, 3), **parameters), torch.randn(4, 3)
+
+
+def looped_scale():
+    def forward(self, x):
+        return self.linear(torch.stack([torch.tanh(e * self.scale) for e in x]))
+
+    return Lambda(forward, linear=nn.Linear(3, 2), scale=nn.Parameter(torch.randn(3))), torch.randn(4, 3)
+
+
 def partly_elsewhere():
     def forward(self, x):
         return torch.tanh(self.linear(x)) + x @ self.linear.weight.T.tanh()
@@ -328,6 +374,10 @@ NETWORKS = (
     gated,
     own_parameters,
     broadcast_parameters,
+    transformed,
+    force,
+    in_place,
+    looped_scale,
     partly_elsewhere,
     frames,
     one_by_one,

@@ -1,6 +1,7 @@
 """The tangent kernel of networks of every kind, against explicit Jacobians in float64."""
 
 import copy
+import gc
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from .networks import (
     build,
     convolutions,
     jacobian,
+    looped_scale,
     own_parameters,
     recurrent,
     reduced,
@@ -78,9 +80,43 @@ def test_differentiation_is_batched_where_it_can_be(make, alone):
     assert len(calls) == 2 + 1 + (1 + 11 if alone else 2)  # inspection; structured; batched; alone or its check
 
 
-def test_broadcast_parameters_need_no_differentiation():
-    plan = plan_ntk(*build(broadcast_parameters))
-    assert {p.name for p in plan.findings.parameters if not p.uses} == {"other", "constant"}
+@pytest.mark.parametrize("make, left", ((broadcast_parameters, {"other", "constant"}), (looped_scale, {"scale"})))
+def test_only_unusual_parameters_are_left_to_differentiation(make, left):
+    plan = plan_ntk(*build(make))
+    assert {p.name for p in plan.findings.parameters if not p.uses} == left
+
+
+@pytest.mark.parametrize("kind", ("structured", "differentiated", "masked"))
+def test_parameters_that_only_later_examples_use_are_noticed(kind):
+    def forward(self, x):
+        if kind == "masked":
+            mask = x[..., 0] > 0
+            return x.tanh().index_put((mask,), x[mask] * self.scale).sum(1)
+        x = torch.stack([torch.tanh(e * self.scale) if e.sum() > 0 else e + self.shift for e in x])
+        return self.linear(x) if kind == "structured" else x
+
+    scale, shift = nn.Parameter(torch.randn(3)), nn.Parameter(torch.randn(3))
+    net = Lambda(forward, linear=nn.Linear(3, 2), scale=scale, shift=shift)
+    if kind == "masked":
+        x = torch.ones(6, 2, 3)
+        x[:4, 1] = -1
+    else:
+        x = torch.cat((-torch.rand(3, 3), torch.rand(3, 3)))
+    with pytest.raises(RuntimeError, match="for some examples than for others"):
+        lt.empirical_ntk(net, x)
+
+
+def test_nothing_is_left_behind():
+    def alive():
+        gc.collect()
+        return sum(1 for each in gc.get_objects() if issubclass(type(each), torch.Tensor))
+
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(3, 3)
+    counts = []
+    for _ in range(3):
+        lt.empirical_ntk(net, x)
+        counts.append(alive())
+    assert counts[1] == counts[2]
 
 
 def prefer(form, monkeypatch):
