@@ -84,11 +84,13 @@ class Contraction:
 
     def cotangents_shape(self, n: int, use: Use) -> tuple[int, ...]:
         """How the cotangents of one use are held, with the outputs second."""
-        raise NotImplementedError
+        return (n, self.outputs, use.groups, use.outputs, use.positions)
 
     def fill(self, features: list[Tensor], output: int, number: int, operand: Tensor, gradient: Tensor) -> None:
         """Enter what use ``number`` gives for one output: operand A and cotangent G of its layer."""
-        raise NotImplementedError
+        if output == 0:
+            features[2 * number].copy_(operand)
+        features[2 * number + 1][:, output].copy_(gradient.mT)
 
     def contract(self, left: list[Tensor], right: list[Tensor], kernel: Tensor, scratch: int, symmetric: bool) -> None:
         """Add the kernel of this parameter to ``kernel`` (R, n1, K, n2, K), within ``scratch`` intermediate numbers.
@@ -198,14 +200,6 @@ class ParameterBlocks(Contraction):
     def per_side(self):
         return sum(self.outputs * u.groups * u.positions * u.inputs * u.outputs for u in self.uses)
 
-    def cotangents_shape(self, n, use):
-        return (n, self.outputs, use.groups, use.outputs, use.positions)
-
-    def fill(self, features, output, number, operand, gradient):
-        if output == 0:
-            features[2 * number].copy_(operand)
-        features[2 * number + 1][:, output].copy_(gradient.mT)
-
     def contract(self, left, right, kernel, scratch, symmetric):
         use, examples = self.uses[0], kernel.shape[1] + (0 if symmetric else kernel.shape[3])
         room = (scratch if kernel.device.type != "cpu" else min(scratch, BLOCK)) // (examples * self.outputs)
@@ -288,14 +282,6 @@ class Pairwise(OverPositions):
             + u.groups * self.outputs * u.outputs * v.positions * (self.outputs + 2 * elementwise)  # written, and read
             for u, v in self.pairs()
         )
-
-    def cotangents_shape(self, n, use):
-        return (n, self.outputs, use.groups, use.outputs, use.positions)
-
-    def fill(self, features, output, number, operand, gradient):
-        if output == 0:
-            features[2 * number].copy_(operand)
-        features[2 * number + 1][:, output].copy_(gradient.mT)
 
     def add(self, first, second, kernel, symmetric):
         operands, cotangents = first[0], first[1].flatten(1, 2)
