@@ -74,8 +74,8 @@ def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> N
     A network may order the examples by their values, otherwise than those that the layouts were found from.
     """
     scales = torch.exp2(torch.arange(len(values), device=values.device, dtype=values.dtype) % 32 - 16)
-    found = {use.call for *_, use, call in layers if cotangents[use.call] is not None and math.prod(call.shape)}
-    layouts = {use.call: (use.layout, call) for *_, use, call in layers if use.call in found}
+    checked = {use.call for *_, use, call in layers if cotangents[use.call] is not None and math.prod(call.shape)}
+    layouts = {use.call: (use.layout, call) for *_, use, call in layers if use.call in checked}
     if not layouts:
         return
     found = _cotangents(values * scales, [call for _, call in layouts.values()])
