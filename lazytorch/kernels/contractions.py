@@ -183,7 +183,7 @@ class OverPositions(Contraction):
 
 
 class ParameterBlocks(Contraction):
-    """The Jacobian again, formed when it is needed, a block of the parameter at a time that stays in the caches."""
+    """The Jacobian again, formed when it is needed, a block of the parameter at a time."""
 
     name = "parameter blocks"
 
