@@ -1,4 +1,4 @@
-"""Every measured quantity, declared once: summary, metrics, TensorBoard, tables, figures and documentation derive from here."""
+"""Every quantity, declared once: summary, metrics, TensorBoard, tables, figures and documentation derive from here."""
 
 import math
 from collections.abc import Iterable, Mapping
