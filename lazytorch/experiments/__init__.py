@@ -1,6 +1,27 @@
-"""What is run from a configuration."""
+"""What is run from a configuration: the protocol, and one file for each experiment."""
 
-from .kinds import Kind, find_kind, run
-from .training_run import load_run, train, train_together
+from .experiment import Experiment
+from .fields import key
+from .kernel_spectrum import KernelSpectrum
+from .linear_dynamics import LinearDynamics
+from .load import load_run
+from .perform import Outcome, perform, perform_together
+from .problem import Data, NetworkExperiment, Problem
+from .run import Run
+from .training import Training
 
-__all__ = ["Kind", "find_kind", "load_run", "run", "train", "train_together"]
+__all__ = [
+    "Data",
+    "Experiment",
+    "KernelSpectrum",
+    "LinearDynamics",
+    "NetworkExperiment",
+    "Outcome",
+    "Problem",
+    "Run",
+    "Training",
+    "key",
+    "load_run",
+    "perform",
+    "perform_together",
+]

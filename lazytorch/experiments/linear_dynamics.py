@@ -1,9 +1,8 @@
 """Trained models against the closed form: alpha = inf follows it step for step, finite alpha departs like 1/alpha."""
 
-import copy
-import csv
 import math
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,121 +11,161 @@ from torch import Tensor
 from ..anchored import Anchored, check_alpha
 from ..centered import CenteredModel
 from ..kernels import empirical_ntk
-from ..reports.dynamics import dynamics_figure
-from ..reports.style import save
-from ..runs import RunDirectory
-from ..theory import LinearDynamics, Trajectory
+from ..reports import Claim, Figure, Panel, Report, Table
+from ..theory import LinearDynamics as ClosedForm
+from ..theory import Trajectory
 from ..training import Trainer
-from ..training.checks import check_counts, check_within
-from .measurement import Problem, measure
+from .fields import key
+from .problem import NetworkExperiment, Problem
+from .run import Run
 
-KEYS = {"data.test_size", "optimizer.momentum", "steps", "step", "alphas"}
+ERROR = 1e-5  # of float32 over some hundreds of steps
 
 
-def run(config: dict) -> RunDirectory:
-    """Train by ``steps`` full-batch steps of ``step`` times the largest stable size, and compare with the closed form.
+@dataclass(frozen=True)
+class Momentum:
+    """SGD of a given step."""
 
-    The alpha = inf model trains in float32, those at ``alphas`` in float64; kernel and closed form are in float64. The
-    run directory receives curves.csv (losses and errors by step), departure.csv (by alpha) and dynamics.{png,pdf}.
+    momentum: float = key(0.9, "heavy-ball momentum", at_least=0, below=1)
 
-    Raises:
-        ValueError, TypeError: a setting out of range, and what ``measure`` raises.
+
+@dataclass(frozen=True)
+class LinearDynamics(NetworkExperiment):
+    """Full-batch gradient descent with momentum at alpha = inf, in float32, over its closed form in the eigenbasis of
+    the tangent kernel, on training and test points; and how finite alpha, trained in float64, departs from it.
+
+    r_{t+1} = (I - (2 eta / nK) Theta) r_t without momentum; with it see :class:`lazytorch.theory.LinearDynamics`.
     """
-    check_counts(steps=config["steps"])
-    check_within(step=(config["step"], 1e-6, 1), momentum=(config["optimizer"]["momentum"], 0, 1))
-    if not isinstance(config["alphas"], list) or not config["alphas"]:
-        raise ValueError(f"alphas is {config['alphas']!r}: give a list, as alphas=[1e2,1e3]")
-    if any(check_alpha(alpha) == math.inf for alpha in config["alphas"]):
-        raise ValueError("alphas are the finite ones, inf is always trained: leave it out")
-    return measure(config, _measure, _check_training_mode)
 
+    optimizer: Momentum = key(factory=Momentum, meaning="SGD, whose steps have the size ``step``")
+    steps: int = key(200, "of full-batch gradient descent", at_least=1)
+    step: float = key(0.9, "their size, as a share of the largest stable one", above=0, below=1)
+    alphas: tuple[float, ...] = key((1e2, 1e3, 1e4, 1e5, 1e6), "finite scales whose departure is measured")
 
-@torch.no_grad()
-def _check_training_mode(problem: Problem) -> None:
-    """Raise ValueError if the network is another one while it trains, which has no closed form."""
-    x, _ = problem.data("float32")[0].head(8)
-    net = copy.deepcopy(problem.net)
-    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-        if not torch.equal(net.eval()(x), net.train()(x)):
+    report: ClassVar[Report] = Report(
+        Figure(
+            "dynamics",
+            Panel(
+                "curves",
+                x="step",
+                y=("train_loss_predicted", "test_loss_predicted"),
+                marks=("train_loss", "test_loss"),
+                yscale="log",
+                title="alpha = inf: trained (marks) over the closed form (lines)",
+            ),
+            Panel(
+                "departure",
+                x="alpha",
+                y=("train", "test"),
+                guides=(-1,),
+                yscale="log",
+                title="finite alpha",
+            ),
+            caption="Left the losses at alpha = inf, trained in float32 and in closed form; right the largest "
+            "|F - F_predicted| / |F_predicted| over all steps at finite alpha, trained in float64.",
+        ),
+        Table("departure"),
+        Claim(
+            f"at alpha = inf the trained outputs err by less than {ERROR:g} at every step",
+            lambda summary: max(summary["error"], summary["test_error"]) < ERROR,
+            source="closed form of gradient descent on a linear model",
+        ),
+        Claim(
+            "finite alpha departs from the linear dynamics like 1/alpha (slope -1 within 0.05)",
+            lambda summary: None if summary["departure_slope"] is None else abs(summary["departure_slope"] + 1) < 0.05,
+            source="Chizat, Oyallon & Bach 2019, section 2",
+        ),
+    )
+
+    def check(self) -> None:
+        """Raise ValueError for a setting that is out of range, or that full-batch training has no use for."""
+        super().check()
+        if not self.alphas or any(check_alpha(alpha) == math.inf for alpha in self.alphas):
+            raise ValueError("alphas are the finite ones, inf is always trained: give one or more, as alphas=[1e2,1e3]")
+        if self.data.augment != "none":
             raise ValueError(
-                "the network's outputs are others in training mode (dropout, batch norm), for which there is no closed "
-                "form: use a model without"
+                f"data.augment={self.data.augment}: full-batch training has no augmentation, set it to none"
             )
 
+    @torch.no_grad()
+    def prepare(self, run: Run) -> None:
+        """Raise ValueError if the network is another one while it trains, which has no closed form."""
+        x, _ = run.problem.data("float32")[0].head(8)
+        net = run.problem.network().to(x.dtype)
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            if not torch.equal(net.eval()(x), net.train()(x)):
+                raise ValueError(
+                    "the network's outputs are others in training mode (dropout, batch norm), for which there is no "
+                    "closed form: use a model without"
+                )
 
-def _measure(problem: Problem, path: Path) -> dict:
-    steps, momentum = problem.config["steps"], problem.config["optimizer"]["momentum"]
-    dynamics = _dynamics(problem)
-    lr = problem.config["step"] * dynamics.largest_stable_step(momentum)
-    predicted = dynamics.descent(range(steps + 1), lr, momentum)
-    trained = _train(problem, math.inf, "float32", lr)
-    errors = _errors(trained, predicted)
-    _write_curves(path / "curves.csv", trained, predicted, errors)
-    departures = []
-    for alpha in problem.config["alphas"]:
-        departure = [e.max().item() for e in _errors(_train(problem, alpha, "float64", lr), predicted)]
-        departures.append((alpha, *departure))
-        _write(path / "departure.csv", ("alpha", "train", "test"), departures)
-    save(dynamics_figure(path), path / "dynamics")
-    return {
-        "lr": lr,
-        "largest_stable_step": dynamics.largest_stable_step(momentum),
-        "train_loss_start": trained.losses[0].item(),
-        "train_loss": trained.losses[-1].item(),
-        "train_loss_predicted": predicted.losses[-1].item(),
-        "test_loss": trained.test_losses[-1].item(),
-        "test_loss_predicted": predicted.test_losses[-1].item(),
-        "error": errors[0].max().item(),
-        "test_error": errors[1].max().item(),
-        "loss_error": _loss_error(trained, predicted),
-        "departure_slope": _slope(departures),
-        "condition_number": (dynamics.eigenvalues[-1] / dynamics.eigenvalues[0]).item(),
-        "clipped": dynamics.clipped,
-        "clipped_residual": dynamics.clipped_residual,
-    }
+    def run(self, run: Run) -> dict:
+        """curves.csv: losses and errors by step at alpha = inf; departure.csv: the largest error by alpha."""
+        problem, momentum = run.problem, self.optimizer.momentum
+        closed = _closed_form(problem)
+        lr = self.step * closed.largest_stable_step(momentum)
+        predicted = closed.descent(range(self.steps + 1), lr, momentum)
+        curves = run.part("curves", lambda: _curves(self._train(problem, math.inf, "float32", lr), predicted))
+        for alpha in run.progress(self.alphas, "departure"):
+            run.part("departure", lambda a=alpha: self._departure(problem, a, lr, predicted), alpha=alpha)
+        departures = run.table("departure")
+        end = curves[-1]
+        return {
+            "lr": lr,
+            "largest_stable_step": closed.largest_stable_step(momentum),
+            "train_loss_start": curves[0]["train_loss"],
+            **{name: end[name] for name in end if name.endswith(("loss", "predicted"))},
+            "error": max(row["error"] for row in curves),
+            "test_error": max(row["test_error"] for row in curves),
+            "departure_slope": _slope(departures),
+            "condition_number": (closed.eigenvalues[-1] / closed.eigenvalues[0]).item(),
+            "clipped": closed.clipped,
+            "clipped_residual": closed.clipped_residual,
+        }
+
+    def _departure(self, problem: Problem, alpha: float, lr: float, predicted: Trajectory) -> dict:
+        trained = self._train(problem, alpha, "float64", lr)
+        pairs = {
+            "train": (trained.outputs, predicted.outputs),
+            "test": (trained.test_outputs, predicted.test_outputs),
+        }
+        return {name: _errors(*pair).max().item() for name, pair in pairs.items()}
+
+    def _train(self, problem: Problem, alpha: float, precision: str, lr: float) -> Trajectory:
+        """The outputs and losses before the first step and after each, of what could be trained before it diverged."""
+        train, test = problem.data(precision)
+        probes = [_Outputs(data.head(len(data))[0]) for data in (train, test)]
+        Trainer(
+            CenteredModel(problem.network().to(dtype=train.dtype), alpha),
+            train,
+            test,
+            lr=lr,
+            momentum=self.optimizer.momentum,
+            beta=0,
+            batch_size=len(train),
+            probes=probes,
+            seed=self.seed,
+            precision=precision,
+        ).fit(self.steps)
+        outputs, test_outputs = (torch.stack(probe.kept) for probe in probes)
+        return Trajectory(outputs, _losses(outputs, train), test_outputs, _losses(test_outputs, test))
 
 
-def _dynamics(problem: Problem) -> LinearDynamics:
-    net = copy.deepcopy(problem.net).double()
-    (x, y), (test_x, test_y) = (data.head(len(data)) for data in problem.data("float64"))
-    return LinearDynamics(empirical_ntk(net, x), y, empirical_ntk(net, test_x, x), test_y)
-
-
-class Outputs:
+class _Outputs:
     """A probe that keeps the outputs on the inputs ``x``."""
 
     def __init__(self, x: Tensor):
         self.x, self.kept = x, []
 
-    @torch.no_grad()
     def __call__(self, model: Anchored) -> dict:
         self.kept.append(model(self.x).double())
         return {}
 
 
-def _train(problem: Problem, alpha: float, precision: str, lr: float) -> Trajectory:
-    """The outputs and losses before the first step and after each, of what could be trained before it diverged."""
-    train, test = problem.data(precision)
-    net = copy.deepcopy(problem.net).to(dtype=train.dtype)
-    probes = [Outputs(data.head(len(data))[0]) for data in (train, test)]
-    momentum, seed = problem.config["optimizer"]["momentum"], problem.config["seed"]
-    trainer = Trainer(
-        CenteredModel(net, alpha),
-        train,
-        test,
-        lr=lr,
-        momentum=momentum,
-        beta=0,
-        batch_size=len(train),
-        probes=probes,
-        seed=seed,
-        precision=precision,
-    )
-    trainer.fit(problem.config["steps"])
-    if trainer.stop.signal is not None:
-        raise KeyboardInterrupt(trainer.stop.signal)
-    outputs, test_outputs = (torch.stack(probe.kept) for probe in probes)
-    return Trajectory(outputs, _losses(outputs, train), test_outputs, _losses(test_outputs, test))
+def _closed_form(problem: Problem) -> ClosedForm:
+    net = problem.network().double()
+    (x, y), (test_x, test_y) = (data.head(len(data)) for data in problem.data("float64"))
+    return ClosedForm(empirical_ntk(net, x), y, empirical_ntk(net, test_x, x), test_y)
 
 
 def _losses(outputs: Tensor, data) -> Tensor:
@@ -134,43 +173,29 @@ def _losses(outputs: Tensor, data) -> Tensor:
     return (outputs - targets).square().mean((1, 2))
 
 
-def _errors(trained: Trajectory, predicted: Trajectory) -> tuple[Tensor, Tensor]:
-    """|F - F_predicted| / |F_predicted| after each step, at train and test points; inf where training has diverged."""
-    return tuple(_relative(getattr(trained, name), getattr(predicted, name)) for name in ("outputs", "test_outputs"))
+def _errors(trained: Tensor, predicted: Tensor) -> Tensor:
+    """|F - F_predicted| / |F_predicted| at each step, 0 at the first; inf where training has diverged."""
+    errors = predicted.new_full((len(predicted),), math.inf)
+    reached = predicted[: len(trained)]
+    errors[: len(trained)] = (trained - reached).flatten(1).norm(dim=1) / reached.flatten(1).norm(dim=1)
+    errors[0] = 0
+    return errors
 
 
-def _relative(outputs: Tensor, expected: Tensor) -> Tensor:
-    errors = expected.new_full((len(expected),), math.inf)
-    reached = expected[: len(outputs)]
-    errors[: len(outputs)] = (outputs - reached).flatten(1).norm(dim=1) / reached.flatten(1).norm(dim=1)
-    return errors[1:]  # at step 0 both are 0
-
-
-def _loss_error(trained: Trajectory, predicted: Trajectory) -> float:
-    if len(trained.losses) < len(predicted.losses):
-        return math.inf
-    return ((trained.losses - predicted.losses).abs() / predicted.losses).max().item()
-
-
-def _slope(departures: list[tuple[float, float, float]]) -> float | None:
-    """d log departure / d log alpha at the training points, by least squares."""
-    finite = [(math.log(alpha), math.log(train)) for alpha, train, _ in departures if 0 < train < math.inf]
-    return float(np.polyfit(*zip(*finite, strict=True), 1)[0]) if len(finite) > 1 else None
-
-
-def _write_curves(path: Path, trained: Trajectory, predicted: Trajectory, errors: tuple[Tensor, Tensor]) -> None:
+def _curves(trained: Trajectory, predicted: Trajectory) -> list[dict]:
     columns = {
         "step": range(len(predicted.losses)),
         "train_loss": trained.losses.tolist(),
         "train_loss_predicted": predicted.losses.tolist(),
         "test_loss": trained.test_losses.tolist(),
         "test_loss_predicted": predicted.test_losses.tolist(),
-        "error": [0.0, *errors[0].tolist()],
-        "test_error": [0.0, *errors[1].tolist()],
+        "error": _errors(trained.outputs, predicted.outputs).tolist(),
+        "test_error": _errors(trained.test_outputs, predicted.test_outputs).tolist(),
     }
-    _write(path, columns, zip(*columns.values(), strict=False))
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
 
 
-def _write(path: Path, names, rows) -> None:
-    with open(path, "w", newline="") as file:
-        csv.writer(file).writerows([tuple(names), *rows])
+def _slope(departures: list[dict]) -> float | None:
+    """d log departure / d log alpha at the training points, by least squares."""
+    finite = [(math.log(row["alpha"]), math.log(row["train"])) for row in departures if 0 < row["train"] < math.inf]
+    return float(np.polyfit(*zip(*finite, strict=True), 1)[0]) if len(finite) > 1 else None

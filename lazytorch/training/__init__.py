@@ -1,9 +1,14 @@
 """Training of centered models, and the measurements taken on the way."""
 
-from .activations import activation_stability
-from .fit import fit_together
-from .probes import ActivationStability, Displacement, KernelDrift, LinearizationError, Probe, standard_probes
-from .trainer import Trainer
+from .probes import (
+    ActivationStability,
+    Displacement,
+    KernelDrift,
+    LinearizationError,
+    Probe,
+    Unsuitable,
+)
+from .trainer import Trainer, fit_together
 
 __all__ = [
     "ActivationStability",
@@ -12,7 +17,6 @@ __all__ = [
     "LinearizationError",
     "Probe",
     "Trainer",
-    "activation_stability",
+    "Unsuitable",
     "fit_together",
-    "standard_probes",
 ]

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch import Tensor, nn
 
 from ..anchored import Anchored
 from ..centered import CenteredModel
-from ..data import DeviceData, from_dataset
+from ..data import DeviceData
 from .objective import Objective
 from .precision import data_type
 
@@ -54,8 +53,12 @@ def check_type(model: Anchored, precision: str) -> None:
         raise ValueError(f"the model is in {dtype}, not for precision={precision}: call model.{cast}() first")
 
 
-def check_outputs(model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, autocast) -> None:
-    """Try the model on two training inputs, traced in both modes and run in evaluation mode, which changes nothing.
+def check_outputs(
+    model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, autocast
+) -> tuple[int, ...]:
+    """The shape of the model's output for one example.
+
+    The model is tried on two training inputs, traced in both modes and run in evaluation mode, which changes nothing.
 
     Raises:
         ValueError: its outputs do not fit the labels, or the objective does not give one number.
@@ -78,14 +81,44 @@ def check_outputs(model: Anchored, train: DeviceData, test: DeviceData, objectiv
             raise ValueError(
                 f"outputs have shape {shape}, targets {tuple(y.shape)}: give the targets that of the outputs"
             )
-        return
-    if int(torch.minimum(train.labels.min(), test.labels.min())) < 0:
-        raise ValueError("a label is negative: number the classes from 0")
+        return shape[1:]
     classes = int(torch.maximum(train.labels.max(), test.labels.max())) + 1
     if outputs.dim() != 2 or outputs.shape[1] < classes:
         raise ValueError(
             f"outputs have shape {shape}, but the labels are {classes} classes: give the network {classes} outputs"
         )
+    return shape[1:]
+
+
+@torch.no_grad()
+def check_start(model: Anchored, train: DeviceData) -> None:
+    """Raise ValueError if the network at w_0, or its inputs, are not finite on the first training examples."""
+    x, _ = train.head(8)
+    if not x.isfinite().all():
+        raise ValueError("the normalised training inputs are not finite: correct the data, or data.mean and data.std")
+    for name, tensor in (model.initial_weights() | model.initial_buffers()).items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} of the network is not finite at w_0: initialise it with finite values")
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        outputs = model.to_module().eval()(x)
+    if isinstance(outputs, Tensor) and not outputs.isfinite().all():
+        raise ValueError("the network's outputs at w_0 are not finite: scale down its weights or its inputs")
+
+
+def check_batches(model: Anchored, train: DeviceData, batch_size: int) -> None:
+    """Raise ValueError if the last batch of an epoch has one example, with which batch norm cannot train."""
+    if len(train) % batch_size != 1 % batch_size:
+        return
+    normalised = [path for path, part in model.structure.named_modules() if _needs_several(part)]
+    if normalised:
+        raise ValueError(
+            f"batches of {batch_size} of {len(train)} examples leave a last batch of one, with which the batch norm "
+            f"{normalised[0]!r} cannot train: choose another batch_size, or train_size"
+        )
+
+
+def _needs_several(part: nn.Module) -> bool:
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
 
 
 def _try(objective: Objective, outputs: Tensor, y: Tensor):
@@ -110,18 +143,6 @@ def evaluating(model: Anchored) -> Iterator[None]:
             part.training = training
 
 
-def on_device(data: DeviceData | Dataset | tuple[Tensor, Tensor], device: torch.device, dtype: torch.dtype):
-    """``data`` as :class:`DeviceData` on the device.
-
-    Raises:
-        ValueError: it is DeviceData already, on another device or in another type.
-    """
-    if isinstance(data, DeviceData):
-        if data.inputs.device != device or data.dtype != dtype:
-            raise ValueError(
-                f"the data is on {data.inputs.device} in {data.dtype}, the model on {device} in {dtype}: "
-                f"make DeviceData with device={device} and dtype={dtype}"
-            )
-        return data
-    inputs, labels = data if isinstance(data, (tuple, list)) else from_dataset(data)
-    return DeviceData(inputs, labels, device=device, dtype=dtype)
+def unmoved(model: Anchored) -> bool:
+    """Whether theta = 0, and the buffers are those of w_0. Waits for the device."""
+    return not any(tensor.any() for tensor in (*model.theta.values(), *model.buffer_differences().values()))

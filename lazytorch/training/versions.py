@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
+DISTRIBUTION = "lazytorch-lab"
+
 
 def versions(device: torch.device) -> dict[str, str | None]:
     """The versions of lazytorch (with its git commit, in a checkout), Python and torch, and the device's name."""
     return {
-        "lazytorch": _installed("lazytorch"),
+        "lazytorch": _installed(DISTRIBUTION),
         "git": _commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),

@@ -1,0 +1,95 @@
+"""From a composed configuration to the experiment that it is."""
+
+import difflib
+from dataclasses import fields, is_dataclass
+from typing import Any, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from ..models import find_target
+from .experiment import Experiment
+from .fields import flat
+
+
+def compose(config: DictConfig, name: str) -> Experiment:
+    """The experiment whose class ``_target_`` names, with the values of ``config``; ``name`` if none is configured.
+
+    Raises:
+        ValueError: the class is none, a key is not a field, or a value has the wrong type; names key and remedy.
+    """
+    values = _resolved(config)
+    kind = find_experiment(values.pop("_target_", None))
+    schema = OmegaConf.structured(kind)
+    for group in schema:
+        if OmegaConf.is_config(schema._get_node(group)):
+            OmegaConf.set_readonly(schema._get_node(group), None)
+    try:
+        merged = OmegaConf.merge(schema, OmegaConf.create(values))
+    except OmegaConfBaseException as error:
+        raise ValueError(_explain(error, kind)) from error
+    plain = OmegaConf.to_container(merged)
+    plain["name"] = str(plain["name"] or name)
+    return _typed(kind, plain)
+
+
+def find_experiment(target: Any) -> type[Experiment]:
+    """The class of that dotted path. Raises ValueError if it is no subclass of Experiment."""
+    if not isinstance(target, str):
+        raise ValueError("the configuration has no _target_: choose an experiment, as experiment=training")
+    kind = find_target(target, "experiment")
+    if not (isinstance(kind, type) and issubclass(kind, Experiment) and is_dataclass(kind)):
+        raise ValueError(f"_target_={target} is no lazytorch.experiments.Experiment: name a dataclass that is one")
+    return kind
+
+
+def _resolved(config: DictConfig) -> dict:
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} is not given: set it, as in {error.full_key}=...") from None
+    return _with_infinity({name: value for name, value in values.items() if name != "hydra"})
+
+
+def _with_infinity(value: Any) -> Any:
+    """YAML's spelling of infinity, which the command line hands on as text."""
+    if isinstance(value, dict):
+        return {name: _with_infinity(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_infinity(item) for item in value]
+    return "inf" if value == ".inf" else value
+
+
+def _explain(error: OmegaConfBaseException, kind: type[Experiment]) -> str:
+    key, message = error.full_key or "", str(error.msg or error).splitlines()[0]
+    if isinstance(error, ConfigKeyError):
+        return f"{kind.__name__} reads no key {key}: remove it{suggestion(key, keys_of(kind))}"
+    if "not Optional" in message or "'None'" in message:
+        return f"{key} is null: leave it out, or give it a value"
+    return f"{key}: {message[:1].lower()}{message[1:]}: correct it"
+
+
+def suggestion(key: str, known: list[str]) -> str:
+    """ ", or use ..." with the known key that was meant, if one is like it."""
+    leaves = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    close = leaves or difflib.get_close_matches(key, known, n=1)
+    return f", or use {close[0]}" if close else ""
+
+
+def keys_of(kind: type[Experiment]) -> list[str]:
+    """The dotted names of the fields."""
+    return [name for name, _, _ in flat(kind())]
+
+
+def _typed(kind: type, values: dict) -> Any:
+    """``values`` as an instance of the dataclass ``kind``: groups as theirs, lists as tuples where it has tuples."""
+    hints = get_type_hints(kind)
+    made = {}
+    for field in fields(kind):
+        value, hint = values[field.name], hints[field.name]
+        if is_dataclass(hint):
+            value = _typed(hint, value)
+        elif get_origin(hint) is tuple and isinstance(value, list):
+            value = tuple(value)
+        made[field.name] = value
+    return kind(**made)

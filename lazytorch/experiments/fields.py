@@ -1,0 +1,80 @@
+"""The fields of an experiment, which are its configuration: their defaults, what they mean, and their ranges."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, is_dataclass
+from typing import Any
+
+
+def key(
+    default: Any = MISSING,
+    meaning: str = "",
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    one_of: tuple | None = None,
+    result: bool = True,
+    factory: Callable[[], Any] | None = None,
+) -> Any:
+    """A field with its default, what it means, and the range of its value, or of each of its values.
+
+    ``factory`` makes the default where it is a mapping or a group of fields. ``result``: whether the field changes the
+    result, and so counts in the run's identity.
+    """
+    metadata = {"meaning": meaning, "at_least": at_least, "above": above, "below": below, "one_of": one_of}
+    options = {"default_factory": factory} if factory is not None else {"default": default}
+    return dataclasses.field(metadata=metadata | {"result": result}, **options)
+
+
+def check_ranges(values: Any, prefix: str = "") -> None:
+    """Raise ValueError for the first field of the dataclass ``values`` that is out of its range, naming the remedy."""
+    for field in dataclasses.fields(values):
+        name, value = prefix + field.name, getattr(values, field.name)
+        if is_dataclass(value):
+            check_ranges(value, f"{name}.")
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            if item is not None:
+                _check(name, item, field.metadata)
+
+
+def _check(name: str, value: Any, metadata) -> None:
+    allowed = metadata.get("one_of")
+    if allowed is not None and value not in allowed:
+        raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(str, allowed))}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or "at_least" not in metadata:
+        return
+    at_least, above, below = metadata["at_least"], metadata["above"], metadata["below"]
+    if math.isnan(value) or value < at_least or (value <= above > -math.inf) or (value >= below < math.inf):
+        bounds = [f"at least {at_least:g}"] if at_least > -math.inf else []
+        bounds += [f"above {above:g}"] if above > -math.inf else []
+        bounds += [f"below {below:g}"] if below < math.inf else []
+        raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {value}: give such a number")
+
+
+def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
+    """(dotted name, value, field) of every field of the dataclass ``values``, groups opened."""
+    for field in dataclasses.fields(values):
+        name, value = prefix + field.name, getattr(values, field.name)
+        if is_dataclass(value):
+            yield from flat(value, f"{name}.")
+        else:
+            yield name, value, field
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """The field's default."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as mappings, tuples as lists, recursively."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,190 @@
+"""The builder of device, data and network, for every experiment that has them."""
+
+import copy
+import inspect
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import data, models
+from ..training.fingerprints import network_fingerprint
+from ..training.placement import find_device
+from ..training.precision import PRECISIONS, check_precision, data_type
+from .experiment import Experiment
+from .fields import key
+
+LIBRARY = "lazytorch.models."
+HINTS = "hints"  # what suits a model: the side of its images, a learning rate
+
+
+@dataclass(frozen=True)
+class Data:
+    """An image set."""
+
+    name: str = key("digits", "digits, images (class folders) or cifar10", one_of=("digits", "images", "cifar10"))
+    root: str | None = key(None, "where its files are", result=False)
+    train_size: int | None = key(None, "class-balanced subset, drawn with the seed; null: the whole set", at_least=1)
+    test_size: int | None = key(None, "the same of the test set", at_least=1)
+    augment: str = key("none", "none, flip, crop_flip", one_of=("none", "flip", "crop_flip"))
+    mean: Any = key(None, "a number a channel, where white is 1; null: the training images' own")
+    std: Any = key(None, "the same of the standard deviation")
+    size: int | None = key(None, "side in pixels; null: what the model needs, else the images' own", at_least=1)
+
+
+@dataclass(frozen=True)
+class NetworkExperiment(Experiment):
+    """An experiment on a network and images."""
+
+    model: dict[str, Any] = key(factory=dict, meaning="_target_, a model of lazytorch.models or your own, and its keys")
+    data: Data = key(factory=Data, meaning="the images")
+    precision: str = key("float32", "float32, tf32, bf16 (autocast), float64", one_of=PRECISIONS)
+
+    def problem(self) -> "Problem":
+        """The images and the network at w_0, on the device.
+
+        Raises:
+            ValueError, TypeError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
+        """
+        return build(self)
+
+    def changed(self) -> dict:
+        """As of any experiment; of the model, its target and the keys that differ from the target's defaults."""
+        found = {name: value for name, value in super().changed().items() if name != "model"}
+        target = self.model.get("_target_")
+        usual = models.signature_defaults(str(target)) | {HINTS: self.model.get(HINTS)}
+        found |= {f"model.{k}": v for k, v in self.model.items() if k not in usual or usual[k] != v}
+        if self.image_size is not None:
+            found["data.size"] = self.image_size
+        return found
+
+    @property
+    def image_size(self) -> int | None:
+        """The side that images are brought to, None for their own."""
+        return self.data.size or (self.model.get(HINTS) or {}).get("image_size")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Images, and the network at w_0 in evaluation mode or its own, on ``device``."""
+
+    device: torch.device
+    train: data.ImageSet
+    test: data.ImageSet
+    net: nn.Module
+    keys: Data
+    served: dict = field(default_factory=dict)
+
+    def data(self, precision: str) -> tuple[data.DeviceData, data.DeviceData]:
+        """Both sets on the device in the type of ``precision``, normalised by the configured or the training images'
+        statistics, the training set augmented; the same objects at every call."""
+        dtype = data_type(precision)
+        if dtype not in self.served:
+            self.served[dtype] = serve(self.train, self.test, self.keys, dtype, self.device)
+        return self.served[dtype]
+
+    def network(self) -> nn.Module:
+        """A copy of the network."""
+        return copy.deepcopy(self.net)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the data and the network, whatever the precision."""
+        train, test = self.data("float32")
+        network = network_fingerprint(self.net, train.head(2)[0])
+        return {"train": train.fingerprint(), "test": test.fingerprint(), "network": network}
+
+    @property
+    def about(self) -> dict:
+        """What a run directory records of data and network."""
+        sizes = {"train_size": len(self.train), "test_size": len(self.test)}
+        return describe(self.train) | sizes | {"model": type(self.net).__name__}
+
+
+def build(experiment: NetworkExperiment) -> Problem:
+    """The problem that the fields of ``experiment`` describe; see :meth:`NetworkExperiment.problem`."""
+    device = find_device(experiment.device)
+    check_precision(experiment.precision, device)
+    keys = experiment.data
+    size = experiment.image_size
+    train, test = read_images(keys, size, experiment.seed)
+    net = build_network(experiment.model, describe(train), experiment.seed)
+    problem = Problem(device, train, test, net.to(device, data_type(experiment.precision)), keys)
+    check_classes(net, len(train.classes), problem.data(experiment.precision)[0].head(2)[0])
+    return problem
+
+
+def read_images(keys: Data, size: int | None, seed: int) -> tuple[data.ImageSet, data.ImageSet]:
+    """The training and test images, at ``size`` pixels a side or their own."""
+    return data.load(keys.name, keys.root, keys.train_size, keys.test_size, size, seed)
+
+
+def serve(
+    train: data.ImageSet, test: data.ImageSet, keys: Data, dtype: torch.dtype, device: torch.device | str
+) -> tuple[data.DeviceData, data.DeviceData]:
+    """Both sets on the device, normalised as ``keys`` say, the training set augmented."""
+    common: dict[str, Any] = {"device": device, "dtype": dtype}
+    for name, own in zip(("mean", "std"), data.channel_statistics(train.images), strict=True):
+        given = getattr(keys, name)
+        common[name] = own if given is None else _per_channel(name, given)
+    return (
+        data.DeviceData(train.images, train.labels, augment=keys.augment, **common),
+        data.DeviceData(test.images, test.labels, **common),
+    )
+
+
+def describe(train: data.ImageSet) -> dict[str, int]:
+    """What a network must know of the images: ``classes``, ``channels`` and ``size``, their side in pixels."""
+    return {"classes": len(train.classes), "channels": train.images.shape[1], "size": train.images.shape[-1]}
+
+
+def build_network(model: dict[str, Any], images: dict[str, int], seed: int) -> nn.Module:
+    """The network with its initial weights, drawn from the seed, for the images that ``describe`` describes.
+
+    One of ``lazytorch.models`` is told classes, channels and size where it takes them and ``model`` does not say; the
+    user's own module gets the configured keys alone.
+    """
+    keys = {name: value for name, value in model.items() if name not in ("_target_", HINTS)}
+    target = model.get("_target_")
+    if not isinstance(target, str):
+        raise ValueError("model._target_ is not given: choose model=vgg11, say, or model=custom model._target_=...")
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        if not target.startswith(LIBRARY):
+            return models.custom(target, **keys)
+        builder = _library_model(target)
+        accepted = inspect.signature(builder).parameters
+        known = {name: value for name, value in images.items() if name in accepted}
+        try:
+            return builder(**(known | keys))
+        except TypeError as error:
+            raise ValueError(f"{target} refuses its keys: {error}") from error
+
+
+def _library_model(target: str):
+    name = target.removeprefix(LIBRARY)
+    if name not in models.__all__ or name == "custom":
+        raise ValueError(f"no model {target!r}: lazytorch.models has {', '.join(models.__all__)}")
+    return getattr(models, name)
+
+
+@torch.no_grad()
+def check_classes(net: nn.Module, classes: int, inputs: torch.Tensor) -> None:
+    """Raise ValueError if the network's outputs are not one a class, in a trial of a copy on ``inputs``."""
+    with torch.random.fork_rng([inputs.device] if inputs.device.type == "cuda" else []):
+        outputs = copy.deepcopy(net).eval()(inputs)
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape != (len(inputs), classes):
+        raise ValueError(
+            f"the network maps {len(inputs)} images to {shape}, but the data has {classes} classes: "
+            f"give it that many outputs (as +model.classes={classes}, or your module's own key)"
+        )
+
+
+def _per_channel(name: str, value) -> list[float]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(number, (int, float)) for number in values):
+        raise ValueError(f"data.{name} is {value!r}: give one number a channel, as [0.5, 0.5, 0.5]")
+    return values

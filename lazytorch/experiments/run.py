@@ -1,0 +1,59 @@
+"""What an experiment is given to run in: its directory, tables written part by part, a progress bar."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..data.progress import bar
+from ..quantities import Quantity
+from ..runs import RunDirectory
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Run:
+    """``problem``: what the experiment's ``problem`` built; ``prepared``: what its ``prepare`` returned.
+
+    ``fingerprints``, of data, network and loss, are recorded: a run on others is refused. ``quantities`` are those that
+    the experiment declares of its own.
+    """
+
+    directory: RunDirectory
+    problem: Any = None
+    prepared: Any = None
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    quantities: dict[str, Quantity] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    def progress(self, items: Iterable[Item], what: str = "") -> Iterable[Item]:
+        """``items``, with a bar on stderr that counts them."""
+        return bar(items, desc=what or self.path.parent.name)
+
+    def part(self, table: str, compute: Callable[[], dict | list[dict]], **keys: Any) -> list[dict]:
+        """The rows of ``table`` (a .csv of the run) at ``keys``, computed and written unless they are there already.
+
+        ``compute`` gives a row, or several, without ``keys``. The table is replaced whole, so that a run that is killed
+        has every part that was finished, and goes on with the others.
+        """
+        rows = self.table(table)
+        found = [row for row in rows if all(_same(row.get(name), value) for name, value in keys.items())]
+        if found:
+            return found
+        computed = compute()
+        computed = [computed] if isinstance(computed, dict) else list(computed)
+        self.directory.write_table(table, rows + [keys | row for row in computed])
+        return [keys | row for row in computed]
+
+    def table(self, table: str) -> list[dict]:
+        """The rows of a table so far."""
+        return self.directory.table(table)
+
+
+def _same(there: Any, here: Any) -> bool:
+    return there == here or str(there) == str(here)

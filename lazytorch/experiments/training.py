@@ -1,0 +1,203 @@
+"""Training a network at one alpha: the default experiment, and the member of every sweep over alpha."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import models
+from ..activations import zero_preactivations
+from ..anchored import check_alpha
+from ..centered import CenteredModel
+from ..reports import TRAINING
+from ..training import Trainer, fit_together
+from ..training.checks import check_counts
+from ..training.probes import STANDARD, Probe, declared_quantities, make_probes
+from ..training.settings import Settings
+from ..training.sinks import RunSink
+from .fields import check_ranges, key
+from .problem import NetworkExperiment
+from .run import Run
+
+log = logging.getLogger(__name__)
+DONE = ("finished", "diverged")
+KINK_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """SGD."""
+
+    lr: float = key(1.0, "learning rate at epoch 0")
+    momentum: float = key(0.9, "heavy-ball momentum")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate lr / (1 + beta epoch)."""
+
+    beta: float = key(1 / 3, "learning rate lr / (1 + beta * epoch)")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """How the members of a sweep are run."""
+
+    fused: bool = key(False, "members that differ in alpha and lr alone train side by side", result=False)
+
+
+@dataclass(frozen=True)
+class Training(NetworkExperiment):
+    """SGD with momentum on theta at scale alpha (Chizat, Oyallon & Bach 2019, section 3.2); see :class:`Trainer`."""
+
+    alpha: float = key(1.0, "the scale, in (0, inf]; inf is the linearized model")
+    epochs: int = key(20, "in all; a finished run goes on when asked for more", result=False)
+    loss: Any = key("mse", "mse, cross_entropy, or {_target_: module.function} of (outputs, labels)")
+    batch_size: int = key(128, "the last batch of an epoch may be smaller")
+    optimizer: Optimizer = key(factory=Optimizer, meaning="SGD")
+    schedule: Schedule = key(factory=Schedule, meaning="of the learning rate")
+    difference: str = key(
+        "divided", "divided, or direct: two passes subtracted, in float64", one_of=("divided", "direct")
+    )
+    probes: tuple[Any, ...] = key(STANDARD, "what is measured: displacement, ntk, activations, linearization, own.Name")
+    probe_size: int = key(16, "test inputs on which kernel and linearization error are measured")
+    evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last")
+    sweep: Sweep = key(factory=Sweep, meaning="of the members of a sweep")
+    resume: Any = key(
+        True, "true: go on from this run's checkpoint; false: start over; a path: start from there", result=False
+    )
+
+    report = TRAINING
+    together = ("alpha", "optimizer.lr")
+
+    def check(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        check_alpha(self.alpha)
+        check_counts(epochs=self.epochs, probe_size=self.probe_size)
+        self.settings("mse").check(torch.device("cuda" if self.precision == "tf32" else "cpu"))
+        if not isinstance(self.resume, (bool, str)):
+            raise ValueError(f"resume={self.resume!r}: give true, false, or the path of a checkpoint")
+        if isinstance(self.resume, str) and not Path(self.resume).expanduser().is_file():
+            raise ValueError(f"checkpoint {self.resume} does not exist: give the path of a run's checkpoints/last.pt")
+        check_ranges(self)
+
+    def changed(self) -> dict:
+        """As of any experiment; a run that starts from a checkpoint is another run, told apart by its content."""
+        found = super().changed()
+        if isinstance(self.resume, str):
+            content = Path(self.resume).expanduser().read_bytes()
+            found["start"] = hashlib.sha256(content).hexdigest()[:12]
+        return found
+
+    def settings(self, loss: str | Callable) -> Settings:
+        """Those of the Trainer."""
+        return Settings(
+            loss,
+            self.optimizer.lr,
+            self.optimizer.momentum,
+            self.schedule.beta,
+            self.batch_size,
+            self.seed,
+            self.precision,
+            self.evaluate_every,
+        )
+
+    def prepare(self, run: Run) -> Trainer:
+        """The trainer, tried on a few examples."""
+        problem, loss = run.problem, find_loss(self.loss)
+        train, test = problem.data(self.precision)
+        if "probes" not in problem.served:  # one w_0, one kernel there, for all members
+            problem.served["probes"] = make_probes(
+                [find_probe(probe) for probe in self.probes], test.head(self.probe_size)[0]
+            )
+            _warn_of_kinks(problem, train)
+        sink = RunSink(run.directory)
+        trainer = Trainer(
+            CenteredModel(problem.net, self.alpha, self.difference),
+            train,
+            test,
+            loss=loss,
+            lr=self.optimizer.lr,
+            momentum=self.optimizer.momentum,
+            beta=self.schedule.beta,
+            batch_size=self.batch_size,
+            probes=problem.served["probes"],
+            run_dir=sink,
+            seed=self.seed,
+            precision=self.precision,
+            evaluate_every=self.evaluate_every,
+        )
+        run.fingerprints |= {name: trainer.fingerprints[name] for name in ("loss",) if name in trainer.fingerprints}
+        run.quantities |= declared_quantities(problem.served["probes"])
+        return trainer
+
+    def run(self, run: Run) -> dict:
+        """Train, or go on."""
+        return self.run_together([(self, run)])[0]
+
+    @classmethod
+    def run_together(cls, members: Sequence[tuple["Training", Run]]) -> list[dict]:
+        """Train members of one w_0 at several alphas and learning rates, which share the pass there."""
+        for experiment, run in members:
+            trainer = run.prepared
+            if trainer.resume():
+                log.info("alpha=%g goes on from epoch %d: %s", experiment.alpha, trainer.epoch, run.path)
+            elif isinstance(experiment.resume, str):
+                trainer.resume(Path(experiment.resume).expanduser())
+        return fit_together([run.prepared for _, run in members], members[0][0].epochs)
+
+    def is_done(self, summary: dict) -> bool:
+        """Whether the run has diverged, or has all the epochs that are asked for."""
+        return summary["status"] == "diverged" or (summary["status"] == "finished" and summary["epochs"] >= self.epochs)
+
+
+def find_loss(loss: Any) -> str | Callable:
+    """``loss`` by name, or the function that {_target_: module.function} names.
+
+    Raises:
+        ValueError: it is neither, or cannot be imported.
+    """
+    if isinstance(loss, str):
+        return loss
+    if not isinstance(loss, dict) or set(loss) != {"_target_"}:
+        raise ValueError(f"loss is {loss!r}: give mse, cross_entropy, or +loss._target_=module.function alone")
+    function = models.find_target(str(loss["_target_"]), "loss")
+    if not _is_function(function):
+        kind = type(function).__name__
+        raise ValueError(f"loss._target_={loss['_target_']} is a {kind}: name a function (outputs, labels)")
+    return function
+
+
+def find_probe(probe: Any) -> Any:
+    """A probe's name as it is; of module.Name, the :class:`Probe` subclass or function of the model.
+
+    Raises:
+        ValueError: it cannot be imported, or is neither.
+    """
+    target = probe.get("_target_") if isinstance(probe, dict) else probe
+    if not isinstance(target, str):
+        raise ValueError(f"a probe is {probe!r}: give a name such as ntk, or module.Name of your own")
+    if "." not in target:
+        return target
+    found = models.find_target(target, "probe")
+    if not (isinstance(found, type) and issubclass(found, Probe)) and not _is_function(found):
+        raise ValueError(f"probe {target} is neither a lazytorch.training.Probe subclass nor a function of the model")
+    return found
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and type(value).__name__ == "function"
+
+
+def _warn_of_kinks(problem, train) -> None:
+    share = zero_preactivations(problem.network().eval(), train.head(64)[0])
+    if share > KINK_SHARE:
+        log.warning(
+            "%.0f%% of the ReLU preactivations at w_0 are exactly 0, where derivatives are one-sided: "
+            "normalise the data so that the background is not 0 (data.mean, data.std)",
+            100 * share,
+        )

@@ -1,0 +1,70 @@
+"""Measurements of how lazy the training is, one file each."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from ...quantities import Quantity
+from .activations import ActivationStability
+from .displacement import Displacement
+from .linearization import LinearizationError
+from .ntk import KernelDrift
+from .probe import Probe, Unsuitable, measured, name_of, undisturbed
+
+#: The probes that a configuration names.
+PROBES: dict[str, type[Probe]] = {
+    "displacement": Displacement,
+    "ntk": KernelDrift,
+    "activations": ActivationStability,
+    "linearization": LinearizationError,
+}
+STANDARD = tuple(PROBES)
+
+
+def make_probes(probes: Sequence[str | Callable], x: Tensor) -> tuple[Callable, ...]:
+    """The probes of these names, made with the inputs ``x`` (n, ...); what is callable is taken as it is.
+
+    Raises:
+        ValueError: there is no probe of that name.
+        TypeError: something is neither a name nor callable.
+    """
+    if isinstance(probes, str) or not isinstance(probes, Sequence):
+        raise TypeError(f"probes is {probes!r}: give a list, as [displacement, ntk]")
+    return tuple(_make(probe, x) for probe in probes)
+
+
+def _make(probe: str | Callable, x: Tensor) -> Callable:
+    if isinstance(probe, str):
+        if probe not in PROBES:
+            raise ValueError(
+                f"unknown probe {probe!r}: choose from {', '.join(PROBES)}, or give module.Name of your own"
+            )
+        return PROBES[probe](x)
+    if isinstance(probe, type) and issubclass(probe, Probe):
+        return probe(x)
+    if not callable(probe):
+        raise TypeError(f"a probe is a {type(probe).__name__}: give a name, a Probe, or a function of the model")
+    return probe
+
+
+def declared_quantities(probes: Sequence[Callable]) -> dict[str, Quantity]:
+    """The quantities that probes declare of their own, by name."""
+    own = [q for probe in probes for q in getattr(probe, "quantities", ()) if isinstance(q, Quantity)]
+    return {quantity.name: quantity for quantity in own}
+
+
+__all__ = [
+    "PROBES",
+    "STANDARD",
+    "ActivationStability",
+    "Displacement",
+    "KernelDrift",
+    "LinearizationError",
+    "Probe",
+    "Unsuitable",
+    "declared_quantities",
+    "make_probes",
+    "measured",
+    "name_of",
+    "undisturbed",
+]

@@ -1,0 +1,125 @@
+"""What a checkpoint is: everything that a training step depends on and changes, written whole or not at all.
+
+Resume policy: a checkpoint is written at the end of every epoch, and in the middle of one when the run is asked to stop
+(SIGTERM, Ctrl-C). A run that is killed goes on from the last one and ends with bit-identical results on the CPU:
+batches are a function of (seed, epoch), and generator states are in the checkpoint, as are the rows of metrics so far.
+"""
+
+import math
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..anchored import Anchored
+from ..runs import write_atomically
+
+REMEDY = "delete it, or use resume=false to start over"
+PARTS = {"settings": dict, "fingerprints": dict, "model": dict, "optimizer": dict, "epoch": int, "step": int}
+PARTS |= {"totals": Tensor, "seconds": float, "best": float, "rows": list, "random": (dict, type(None))}
+
+
+@dataclass
+class State:
+    """Where a training is. ``totals`` are those of the epoch: loss, and how many were classified right."""
+
+    model: Anchored
+    optimizer: torch.optim.Optimizer
+    totals: Tensor
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf
+    rows: list[dict] = field(default_factory=list)
+    random: dict[str, Tensor] | None = None
+
+    @property
+    def last(self) -> dict | None:
+        """The last row of metrics."""
+        return self.rows[-1] if self.rows else None
+
+    def to_dict(self) -> dict:
+        """Tensors and plain values."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "totals": self.totals,
+            **{name: getattr(self, name) for name in ("epoch", "step", "seconds", "best", "rows", "random")},
+        }
+
+    def load(self, saved: dict) -> None:
+        """Become what ``to_dict`` returned; the optimizer keeps its own momentum."""
+        momenta = [group["momentum"] for group in self.optimizer.param_groups]
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for group, momentum in zip(self.optimizer.param_groups, momenta, strict=True):
+            group["momentum"] = momentum
+        self.totals.copy_(saved["totals"])
+        for name in ("epoch", "step", "seconds", "best", "rows", "random"):
+            setattr(self, name, saved[name])
+
+
+def save_checkpoint(path: Path, state: State, settings: dict, fingerprints: dict) -> None:
+    """Write ``state``, and what it was trained with, to ``path`` atomically."""
+    record = state.to_dict() | {"settings": settings, "fingerprints": fingerprints}
+    write_atomically(path, lambda file: torch.save(record, file))
+
+
+def load_checkpoint(path: Path) -> dict:
+    """The record in ``path``, on the CPU, with ``weights_only=True``, every byte checked against the file's checksums.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, no checkpoint, or holds objects other than tensors and plain values.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist: give the path of a run's checkpoints/last.pt")
+    _check_archive(path)
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"checkpoint {path} holds more than tensors and plain values, which is not loaded for safety: "
+            f"use one that lazytorch wrote, or resume=false to start over"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"checkpoint {path} is truncated or damaged: {REMEDY}") from error
+    if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in PARTS.items()):
+        raise ValueError(f"{path} is not a lazytorch checkpoint: give the path of a run's checkpoints/last.pt")
+    return record
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise ValueError(f"checkpoint {path} is truncated or damaged: {REMEDY}") from error
+    if damaged is not None:
+        raise ValueError(f"checkpoint {path} is damaged ({damaged} does not have its checksum): {REMEDY}")
+
+
+def check_settings(path: Path, saved: Mapping, current: Mapping) -> None:
+    """Raise ValueError if a checkpoint was made with other settings, naming the first that differs."""
+    for key in current:
+        if saved.get(key) != current[key]:
+            raise ValueError(
+                f"checkpoint {path} is of another configuration "
+                f"({key}: {saved.get(key)!r} there, {current[key]!r} here): "
+                f"use the checkpoint of this run, or resume=false to start over"
+            )
+
+
+def check_model(path: Path, saved: Mapping, current: Mapping) -> None:
+    """Raise ValueError if two model states differ in names or shapes, naming the first that does."""
+    for name in (*current, *saved):
+        there, here = (tuple(state[name].shape) if name in state else "none" for state in (saved, current))
+        if there != here:
+            raise ValueError(
+                f"checkpoint {path} is of another model ({name}: shape {there} there, {here} here): "
+                f"use the checkpoint of this model, or resume=false to start over"
+            )
