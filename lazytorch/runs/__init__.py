@@ -3,8 +3,23 @@
 Nothing else passes between a run and its report.
 """
 
-from lazytorch.runs.directory import RunDirectory, find
-from lazytorch.runs.identity import canonical, identity, read_alpha
-from lazytorch.runs.writing import write_atomically
+from .directory import RunDirectory
+from .finding import find, locate
+from .identity import canonical, identity, read_alpha
+from .labels import label
+from .lock import Locked
+from .records import to_json
+from .writing import write_atomically
 
-__all__ = ["RunDirectory", "canonical", "find", "identity", "read_alpha", "write_atomically"]
+__all__ = [
+    "Locked",
+    "RunDirectory",
+    "canonical",
+    "find",
+    "identity",
+    "label",
+    "locate",
+    "read_alpha",
+    "to_json",
+    "write_atomically",
+]

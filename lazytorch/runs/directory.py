@@ -1,64 +1,111 @@
-"""The run directory: config.yaml, metrics.jsonl, summary.json, checkpoints/ and tensorboard/ of one run."""
+"""The run directory: config.yaml, metrics, summary, report, tables, checkpoints/ and tensorboard/ of one run."""
 
-import fcntl
-import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
+from .checks import REPORT, SUMMARY
+from .lock import hold
+from .reading import read_bytes
+from .records import append_row, read_object, read_rows, write_object, write_rows
+from .tables import Value, read_table, write_table
+from .writing import naming, remove_leftovers, write_atomically
+from .yaml_records import LAYOUT, LIMIT, dump_config, read_config
 
-from lazytorch.runs.records import append_row, read_rows, to_json
-from lazytorch.runs.writing import remove_leftovers, write_atomically
+WITH_ANOTHER = {"train": "on other training data", "test": "with other test data"}
+TABLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=,-]*")
 
 
 class RunDirectory:
     """The records of one run, read and written at `path`; making the object touches no file.
 
-    A process that trains holds `lock()` from before its first write to after its last.
+    A process that trains holds `lock()` from before its first write to after its last. Every record is checked when it
+    is read: a damaged one is a ValueError of one line that names the file, the reason and the remedy. A disk that is
+    full or may not be written is an OSError of one line, and leaves the former file whole.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self._text: str | None = None
 
     def __repr__(self) -> str:
         return f"RunDirectory({str(self.path)!r})"
 
-    def create(self, config: dict, versions: dict, fingerprint: dict) -> None:
-        """Write config.yaml: the resolved `config`, beside it `versions` and the data's fingerprint.
+    def create(self, config: dict, versions: dict, fingerprints: dict, about: dict) -> None:
+        """Write config.yaml: the layout, the resolved `config`, and `versions`, `fingerprints` and `about` beside it.
 
-        A directory that already holds the run is kept, so that the run can go on.
+        A directory that already holds the run is kept, so that the run can go on; parts whose fingerprints it records
+        and that are not given stay recorded.
 
         Raises:
-            ValueError: the directory holds a run on data with another fingerprint.
+            ValueError: the directory holds a run of other data, network or loss (`check_fingerprints`), or a damaged
+                config.yaml.
         """
-        record = config | {"versions": versions, "data_fingerprint": fingerprint}
-        text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=120)
-        if self._config.exists():
-            self._refuse_other_data(yaml.safe_load(text)["data_fingerprint"])
-        write_atomically(self._config, lambda file: file.write(text.encode()))
+        if os.path.exists(self._config):
+            self.check_fingerprints(fingerprints)
+            fingerprints = (self.config.get("fingerprints") or {}) | fingerprints
+        beside = {"versions": versions, "fingerprints": fingerprints, "about": about}
+        self._text = dump_config({"layout": LAYOUT} | config | beside)
+        self._write_config()
+
+    def check_fingerprints(self, fingerprints: dict) -> None:
+        """Refuse to go on with, or to call finished, a run whose data, network or loss were others.
+
+        Raises:
+            ValueError: a part is recorded here and given with another fingerprint.
+        """
+        recorded = (self.config.get("fingerprints") or {}) if os.path.exists(self._config) else {}
+        others = [
+            f"{WITH_ANOTHER.get(part, f'with another {part}')} ({recorded[part]}, not {given})"
+            for part, given in fingerprints.items()
+            if recorded.get(part, given) != given
+        ]
+        if others:
+            raise ValueError(
+                f"{self.path} was trained {' and '.join(others)}; "
+                "give this run another name=..., or resume=false to start over"
+            )
 
     @property
     def exists(self) -> bool:
-        """Whether a run has been created here."""
-        return self._config.exists()
+        """Whether a run of this layout has been created here."""
+        try:
+            text = read_bytes(self._config, LIMIT) or b""
+        except ValueError:
+            return False
+        return re.search(rb"^layout: %d\s*$" % LAYOUT, text, re.MULTILINE) is not None
 
     @property
     def config(self) -> dict:
-        """The resolved configuration, with `versions` and `data_fingerprint`."""
-        if not self._config.exists():
-            raise FileNotFoundError(f"{self.path} holds no config.yaml; give a run directory, as lazytorch prints it")
-        try:
-            return yaml.safe_load(self._config.read_text(encoding="utf-8"))
-        except yaml.YAMLError:
-            raise ValueError(f"{self._config} is not YAML any more; restore it, or remove {self.path}") from None
+        """The resolved configuration, with `layout`, `versions`, `fingerprints` and `about`.
+
+        Raises:
+            FileNotFoundError: there is no config.yaml.
+            ValueError: it is damaged, or of the layout of lazytorch 0.1.
+        """
+        return read_config(self._config)
 
     @property
     def summary(self) -> dict | None:
         """The result, or None while there is none; an infinite alpha is the string "inf"."""
-        return json.loads(self._summary.read_bytes()) if self._summary.exists() else None
+        return read_object(self._summary, SUMMARY)
+
+    def write_summary(self, summary: dict) -> None:
+        """Replace summary.json, whole or not at all."""
+        self._restore_config()
+        write_object(self._summary, summary, SUMMARY)
+
+    @property
+    def report(self) -> dict | None:
+        """What the experiment's report shows, as plain data, or None while there is none."""
+        return read_object(self._report, REPORT)
+
+    def write_report(self, report: dict) -> None:
+        """Replace report.json, whole or not at all."""
+        write_object(self._report, report, REPORT)
 
     @property
     def metrics(self) -> list[dict]:
@@ -66,20 +113,26 @@ class RunDirectory:
         return read_rows(self._metrics)
 
     def append(self, row: dict) -> None:
-        """Append `row` to the metrics as one line of strict JSON and bring it to the disk."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Append `row`, which has an epoch, to the metrics as one line of strict JSON and bring it to the disk."""
+        self._restore_config()
         append_row(self._metrics, row)
 
-    def truncate(self, epoch: int) -> None:
-        """Drop the rows of metrics after `epoch`, the one that a resumed run starts from."""
-        if self._metrics.exists():
-            kept = "".join(to_json(row) + "\n" for row in self.metrics if row["epoch"] <= epoch)
-            write_atomically(self._metrics, lambda file: file.write(kept.encode()))
+    def rewrite_metrics(self, rows: list[dict]) -> None:
+        """Replace all rows of the metrics, whole or not at all."""
+        write_rows(self._metrics, rows)
 
-    def write_summary(self, summary: dict) -> None:
-        """Replace summary.json, whole or not at all."""
-        text = to_json(summary, indent=2) + "\n"
-        write_atomically(self._summary, lambda file: file.write(text.encode()))
+    @property
+    def tables(self) -> list[str]:
+        """The names of the tables, without .csv, sorted."""
+        return sorted(path.stem for path in self.path.glob("[!.]*.csv"))
+
+    def table(self, name: str) -> list[dict[str, Value]]:
+        """The rows of <name>.csv, [] if there is none; numbers are parsed, an empty cell is None."""
+        return read_table(self._table(name))
+
+    def write_table(self, name: str, rows: list[dict]) -> None:
+        """Replace <name>.csv, whole or not at all; the columns are those of all rows."""
+        write_table(self._table(name), rows)
 
     def checkpoint(self, name: str = "last") -> Path:
         """checkpoints/<name>.pt, whether or not it exists; `write_atomically` makes its folder."""
@@ -91,34 +144,28 @@ class RunDirectory:
         return self.path / "tensorboard"
 
     def clear(self) -> None:
-        """Remove all that a former run wrote here, so that `create` starts over."""
+        """Remove all that a former run wrote here, so that `create` starts over; the lock stays."""
+        self._text = None
         # The summary goes first: a clearing that is killed must not leave a result that looks finished.
-        self._summary.unlink(missing_ok=True)
-        for folder in (self._checkpoints, self.tensorboard):
-            if folder.exists():
-                shutil.rmtree(folder)
-        self._metrics.unlink(missing_ok=True)
-        self._config.unlink(missing_ok=True)
+        first = (self._summary, self._report)
+        last = (self._checkpoints, self.tensorboard, self._metrics, self._config)
+        for path in (*first, *self.path.glob("*.csv"), *last):
+            with naming(path, "removing"):
+                _remove(path)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the directory for this process alone; a process that dies lets go of it.
+    def lock(self, wait: bool = False) -> Iterator[None]:
+        """Hold the directory for this process alone; a process that dies lets go of it, and a forked one has no part.
 
         Raises:
-            RuntimeError: another process holds it.
+            Locked: another process holds it and `wait` is false; the line says which and since when.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RuntimeError(f"{self.path} is being trained by another process; wait for it to end") from None
-            try:
-                for folder in (self.path, self._checkpoints):
-                    remove_leftovers(folder)
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # closing alone would leave it held by a forked data worker
+        with naming(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with hold(self.path / ".lock", wait):
+            for folder in (self.path, self._checkpoints):
+                remove_leftovers(folder)
+            yield
 
     @property
     def _config(self) -> Path:
@@ -133,33 +180,30 @@ class RunDirectory:
         return self.path / "summary.json"
 
     @property
+    def _report(self) -> Path:
+        return self.path / "report.json"
+
+    @property
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def _refuse_other_data(self, fingerprint: dict) -> None:
-        recorded = self.config.get("data_fingerprint")
-        if recorded != fingerprint:
-            raise ValueError(
-                f"{self.path} was trained on data {recorded}, not {fingerprint}; "
-                "use another runs_dir, or resume=false to start over"
-            )
+    def _table(self, name: str) -> Path:
+        if not TABLE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a table; use letters, digits and . _ + = , -")
+        return self.path / f"{name}.csv"
+
+    def _write_config(self) -> None:
+        text = (self._text or "").encode()
+        write_atomically(self._config, lambda file: file.write(text))
+
+    def _restore_config(self) -> None:
+        """A result without its configuration is worth nothing: what was removed during the run is written again."""
+        if self._text is not None and not self._config.exists():
+            self._write_config()
 
 
-def find(paths: Iterable[str | os.PathLike]) -> list[RunDirectory]:
-    """Every run directory at or below `paths`, each once, in the order of their paths.
-
-    Raises:
-        FileNotFoundError: one of `paths` does not exist.
-    """
-    found = {folder.resolve(): folder for path in paths for folder in _run_folders(Path(path))}
-    return [RunDirectory(folder) for folder in sorted(found.values())]
-
-
-def _run_folders(root: Path) -> Iterator[Path]:
-    if not root.exists():
-        raise FileNotFoundError(f"{root} does not exist; give run directories, or folders that hold them")
-    for folder, below, files in os.walk(root):
-        below[:] = [name for name in below if not name.startswith(".")]  # hydra keeps a config.yaml in .hydra
-        if "config.yaml" in files and b"\ndata_fingerprint:" in Path(folder, "config.yaml").read_bytes():
-            below.clear()
-            yield Path(folder)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""A lock that one process holds at a time, that says who holds it, and that dies with its holder."""
+
+import errno
+import io
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .reading import read_bytes
+from .writing import naming
+
+if sys.platform == "win32":
+    import msvcrt
+
+    OFFSET = 2**30  # Windows forbids reading what is locked: lock a byte far behind the words
+
+    def _claim(file: io.FileIO) -> None:
+        file.seek(OFFSET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+    def _let_go(file: io.FileIO) -> None:
+        file.seek(OFFSET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _claim(file: io.FileIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _let_go(file: io.FileIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+POLL = 0.5
+TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+LIMIT = 4096
+
+logger = logging.getLogger("lazytorch.runs")
+
+
+class Locked(RuntimeError):
+    """Another process holds the run directory."""
+
+
+_held: set[io.FileIO] = set()
+
+
+def _let_go_in_child() -> None:
+    # A forked data worker shares the lock and would keep it when its parent is killed. Closing does not unlock it.
+    for file in _held:
+        file.close()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+@contextmanager
+def hold(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`, whose folder exists, for this process alone; with `wait`, ask again till it is free.
+
+    Raises:
+        Locked: another process holds it and `wait` is false.
+        OSError: the file system has no locks, or the file may not be written.
+    """
+    waiting = False
+    while (file := _acquire(path)) is None:
+        if not wait:
+            raise Locked(
+                f"{path.parent} is being trained by {_holder(path)}; "
+                "wait for it to end, or give this run another name=..."
+            )
+        if not waiting:
+            logger.warning("waiting for %s, which trains %s", _holder(path), path.parent)
+        waiting = True
+        time.sleep(POLL)
+    try:
+        yield
+    finally:
+        _release(file)
+
+
+def _acquire(path: Path) -> io.FileIO | None:
+    with naming(path, "locking"):
+        file = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        try:
+            _held.add(file)
+            _claim(file)
+            _sign(file)
+        except BaseException as error:
+            _held.discard(file)
+            file.close()
+            if isinstance(error, OSError) and error.errno in TAKEN:
+                return None
+            raise
+    return file
+
+
+def _release(file: io.FileIO) -> None:
+    if not file.closed:  # it is in a forked child, where it is not ours
+        with suppress(OSError):
+            file.truncate(0)  # nobody has it
+        _let_go(file)
+        file.close()
+        _held.discard(file)
+
+
+def _sign(file: io.FileIO) -> None:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    file.truncate(0)
+    file.seek(0)
+    file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode())
+
+
+def _holder(path: Path) -> str:
+    try:
+        signature = json.loads(read_bytes(path, LIMIT) or b"")
+        return "process {pid:d} on {host!s:.80} since {since!s:.80}".format(**signature)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "another process"
