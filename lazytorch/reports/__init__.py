@@ -1,6 +1,27 @@
-"""Figures and tables, made from run directories alone, beside the published numbers."""
+"""Figures and tables, declared by experiments and drawn from run directories alone, beside the published numbers."""
 
-from lazytorch.reports.report import write_report
-from lazytorch.reports.sweep import Sweep, read_sweep
+from .primitives import Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table, read_item
+from .training import TRAINING
 
-__all__ = ["Sweep", "read_sweep", "write_report"]
+__all__ = [
+    "TRAINING",
+    "Claim",
+    "Figure",
+    "HeatMap",
+    "Panel",
+    "Published",
+    "PublishedRow",
+    "Report",
+    "Table",
+    "read_item",
+    "write_report",
+]
+
+
+def __getattr__(name: str):
+    # The writer comes when it is used: an experiment that declares its report needs no drawing.
+    if name == "write_report":
+        from .writer import write_report
+
+        return write_report
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

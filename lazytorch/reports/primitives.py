@@ -1,0 +1,330 @@
+"""What a report shows, declared: figures, tables, claims and published numbers.
+
+Every primitive is plain data in another form: ``to_dict`` makes mappings, lists, strings and numbers of it that strict
+JSON can hold (infinity is "inf"), and ``from_dict`` makes the primitive again. A run writes its report into
+report.json; whoever draws it needs neither the experiment's class nor matplotlib to read it.
+
+A ``table`` is "summary" (one row a run: what the run measured), "metrics" (one row an evaluation) or the name of a csv
+of the run directory. Rows have besides the fields of their run, by dotted name (``optimizer.lr``) or its last part (``lr``).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+
+SCALES = (None, "linear", "log")
+
+
+def _mapping():
+    return field(default_factory=dict, hash=False)
+
+
+class Item:
+    """A primitive."""
+
+    def to_dict(self) -> dict:
+        """The primitive as plain data; ``from_dict`` makes it again."""
+        shown = (one for one in fields(self) if one.metadata.get("plain", True))
+        return {"kind": type(self).__name__} | {one.name: _plain(getattr(self, one.name)) for one in shown}
+
+    @classmethod
+    def from_dict(cls, document: object) -> "Item":
+        """The primitive that ``to_dict`` described.
+
+        Raises:
+            ValueError: it describes none of this kind.
+        """
+        item = read_item(document)
+        if not isinstance(item, cls):
+            raise ValueError(f"a {cls.__name__} is expected, not a {type(item).__name__}")
+        return item
+
+    @classmethod
+    def _from_values(cls, values: dict) -> "Item":
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Panel(Item):
+    """Quantities against another one: one line a quantity, a series of settings and a value of ``by``.
+
+    Runs that differ by seed alone are one line: their mean, with their spread. An infinite x stands right of a break.
+
+    Args:
+        table: where the rows are.
+        x: the column on the x axis.
+        y: the columns that are drawn, a name or several.
+        by: a column whose values are separate lines.
+        guides: slopes s of grey lines y ~ x^s.
+        bounds: columns drawn as bounds, dashed and without marks.
+        where: rows are kept where these columns have these values.
+        marks: columns drawn as points without a line, over the lines; the i-th has the colour of the i-th of ``y``.
+        title: over the panel.
+        xscale, yscale: "linear" or "log"; None for the quantities' own.
+        trajectory: points are joined in the order of the rows, run by run, not in the order of x.
+    """
+
+    table: str
+    x: str
+    y: str | tuple[str, ...]
+    by: str | None = None
+    guides: tuple[float, ...] = ()
+    bounds: tuple[str, ...] = ()
+    where: Mapping = _mapping()
+    marks: str | tuple[str, ...] | None = ()
+    title: str = ""
+    xscale: str | None = None
+    yscale: str | None = None
+    trajectory: bool = False
+
+    def __post_init__(self):
+        _check_text(self, "table", "x", "title")
+        for name in ("y", "bounds", "marks"):
+            _set_names(self, name)
+        guides = self.guides if isinstance(self.guides, tuple | list) else (self.guides,)
+        if not all(isinstance(slope, int | float) and math.isfinite(slope) for slope in guides):
+            raise ValueError(f"Panel(guides={self.guides!r}): give slopes, as guides=(-1, -2)")
+        object.__setattr__(self, "guides", tuple(guides))
+        if not self.y:
+            raise ValueError("Panel(y=()): name at least one column")
+        if not (self.by is None or isinstance(self.by, str)):
+            raise TypeError(f"Panel(by={self.by!r}): give the name of a column")
+        if self.xscale not in SCALES or self.yscale not in SCALES:
+            raise ValueError(f"Panel has the scales {self.xscale!r}, {self.yscale!r}: use 'linear', 'log' or None")
+        _check_where(self)
+
+
+@dataclass(frozen=True)
+class HeatMap(Item):
+    """``value`` by colour over the grid of ``x`` and ``y``, mean over seeds; cells that diverged are hatched.
+
+    A grid on which x or y does not vary is left out.
+    """
+
+    table: str
+    x: str
+    y: str
+    value: str
+    where: Mapping = _mapping()
+    title: str = ""
+
+    def __post_init__(self):
+        _check_text(self, "table", "x", "y", "value", "title")
+        _check_where(self)
+
+
+@dataclass(frozen=True, init=False)
+class Figure(Item):
+    """Panels side by side, in the files ``name``.png and ``name``.pdf; what nothing was measured for is left out."""
+
+    name: str
+    panels: tuple[Panel | HeatMap, ...]
+    caption: str = ""
+
+    def __init__(self, name: str, *panels: Panel | HeatMap, caption: str = ""):
+        for key, value in (("name", name), ("panels", panels), ("caption", caption)):
+            object.__setattr__(self, key, value)
+        _check_text(self, "name", "caption")
+        if not name:
+            raise ValueError("Figure('') has no name: give one, of which its files are named")
+        _check_items(self, panels, Panel | HeatMap)
+
+    @classmethod
+    def _from_values(cls, values: dict) -> "Figure":
+        values = dict(values)
+        return cls(values.pop("name", ""), *values.pop("panels", ()), **values)
+
+
+@dataclass(frozen=True)
+class Table(Item):
+    """Rows of ``table``: mean and standard deviation, with n, where runs differ by seed alone.
+
+    ``columns`` are those shown, all of them if empty.
+    """
+
+    table: str = "summary"
+    columns: tuple[str, ...] = ()
+    title: str = ""
+
+    def __post_init__(self):
+        _check_text(self, "table", "title")
+        _set_names(self, "columns")
+
+
+@dataclass(frozen=True)
+class Claim(Item):
+    """What is claimed, and ``check``: summary -> True, False, or None where the hypotheses are not met.
+
+    The run evaluates the check and keeps the outcome in its summary; reports count those. Without a check the claim is
+    only stated.
+    """
+
+    text: str
+    check: Callable[[Mapping], bool | None] | None = field(default=None, compare=False, metadata={"plain": False})
+    source: str = ""
+
+    def __post_init__(self):
+        _check_text(self, "text", "source")
+        if self.check is not None and not callable(self.check):
+            raise TypeError(f"Claim(check={self.check!r}): give a function of the summary")
+
+
+@dataclass(frozen=True)
+class PublishedRow(Item):
+    """A row of published numbers.
+
+    Args:
+        label: what the source calls it.
+        values: quantity -> number, in the quantity's own unit (accuracies in [0, 1]).
+        where: the fields, by dotted name, that the runs to set beside it have.
+        protocol: fields of this row, besides the table's, without which runs are not comparable.
+    """
+
+    label: str
+    values: Mapping = _mapping()
+    where: Mapping = _mapping()
+    protocol: Mapping = _mapping()
+
+    def __post_init__(self):
+        _check_text(self, "label")
+        for name in ("values", "where", "protocol"):
+            _check_where(self, name)
+        for key, value in self.values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float | None):
+                raise TypeError(f"PublishedRow {self.label!r} has {key}={value!r}: give a number, or None")
+
+
+@dataclass(frozen=True)
+class Published(Item):
+    """Published numbers, beside ours: mean, spread, n and difference of the runs that each row describes.
+
+    Args:
+        title: such as "Figure 3(b)".
+        source: who published them, and where.
+        rows: the numbers.
+        protocol: the fields, by dotted name, without which a run is not comparable; the report names those that differ.
+        text: what the source found, in words.
+    """
+
+    title: str
+    source: str
+    rows: tuple[PublishedRow, ...] = ()
+    protocol: Mapping = _mapping()
+    text: str = ""
+
+    def __post_init__(self):
+        _check_text(self, "title", "source", "text")
+        object.__setattr__(self, "rows", tuple(self.rows))
+        _check_items(self, self.rows, PublishedRow)
+        _check_where(self, "protocol")
+
+
+@dataclass(frozen=True, init=False)
+class Report(Item):
+    """What the report of an experiment shows, in this order."""
+
+    items: tuple[Item, ...]
+    title: str = ""
+
+    def __init__(self, *items: Item, title: str = ""):
+        object.__setattr__(self, "items", items)
+        object.__setattr__(self, "title", title)
+        _check_text(self, "title")
+        _check_items(self, items, Figure | Table | Claim | Published)
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims, which the run is to check."""
+        return tuple(item for item in self.items if isinstance(item, Claim))
+
+    @classmethod
+    def from_dict(cls, document: object) -> "Report":
+        """The report that ``to_dict`` described, whatever else the mapping holds.
+
+        Raises:
+            ValueError: it describes none.
+        """
+        if not isinstance(document, Mapping):
+            raise ValueError(f"a report is a mapping, not {_short(document)}")
+        title, items = document.get("title") or "", document.get("items") or ()
+        if not isinstance(items, list | tuple):
+            raise ValueError(f"the items of a report are a list, not {_short(items)}")
+        try:
+            return cls(*map(read_item, items), title=title)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def _from_values(cls, values: dict) -> "Report":
+        return cls.from_dict(values)
+
+
+KINDS = {cls.__name__: cls for cls in (Panel, HeatMap, Figure, Table, Claim, PublishedRow, Published, Report)}
+PARTS = ("panels", "rows", "items")  # fields that hold primitives themselves
+
+
+def read_item(document: object) -> Item:
+    """The primitive that ``to_dict`` described.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    if not isinstance(document, Mapping) or document.get("kind") not in KINDS:
+        kind = document.get("kind") if isinstance(document, Mapping) else document
+        raise ValueError(f"a report has no item of kind {_short(kind)}; the kinds are {', '.join(KINDS)}")
+    cls = KINDS[document["kind"]]
+    known = {one.name for one in fields(cls)}
+    if unknown := [key for key in document if key != "kind" and key not in known]:
+        raise ValueError(f"{cls.__name__} has no field {_short(unknown[0])}; its fields are {', '.join(sorted(known))}")
+    try:
+        values = {k: tuple(map(read_item, v)) if k in PARTS else v for k, v in document.items() if k != "kind"}
+        return cls._from_values(values)
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__} in a report: {error}") from None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Item):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+def _check_text(item: Item, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(item, name), str):
+            raise TypeError(f"{type(item).__name__}({name}={_short(getattr(item, name))}): give a string")
+
+
+def _set_names(item: Item, name: str) -> None:
+    """Make the field a tuple of names."""
+    value = getattr(item, name)
+    names = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(names, tuple | list) or not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{type(item).__name__}({name}={_short(value)}): give the name of a column, or several")
+    object.__setattr__(item, name, tuple(names))
+
+
+def _check_where(item: Item, name: str = "where") -> None:
+    value = getattr(item, name)
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{type(item).__name__}({name}={_short(value)}): give a mapping of columns to values")
+    for key, one in value.items():
+        if not isinstance(one, str | int | float | None) or (isinstance(one, float) and math.isnan(one)):
+            raise TypeError(f"{type(item).__name__}({name}) has {key}={_short(one)}: give a number, a string or None")
+
+
+def _check_items(item: Item, items: tuple, kinds) -> None:
+    for one in items:
+        if not isinstance(one, kinds):
+            raise TypeError(f"{type(item).__name__} cannot hold {_short(one)}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
