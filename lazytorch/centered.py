@@ -1,8 +1,8 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
 import copy
-from collections.abc import Hashable
-from contextlib import nullcontext
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.utils._pytree as pytree
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .anchored import Anchored
 from .differences import Pair, Program
 from .differences.pair import is_continuous, value, varies
+from .differences.program import Observer
 from .functional import call, forward_differentiable
 
 
@@ -50,6 +51,7 @@ class CenteredModel(Anchored):
         self._traces, self._programs = _Cache(), _Cache()  # by input signature; programs are traces found usable
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
+        self._observer: tuple[Observer] | tuple[()] = ()  # in a tuple, as it may be a module
         self.register_load_state_dict_post_hook(_find_updated)
 
     def forward(self, *args, **kwargs):
@@ -85,13 +87,46 @@ class CenteredModel(Anchored):
         differences = self.theta | {name: changes[name] for name in self._updated}
         with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
-            outputs = program(self.epsilon, pairs, inputs, record)
+            outputs = program(self.epsilon, pairs, inputs, record, *self._observer)
             return pytree.tree_map(lambda leaf: _output(leaf, self.epsilon), outputs, is_leaf=varies)
 
     def trace(self, *args, **kwargs) -> None:
         """Trace the module in its present mode without running it, which raises what a first call would raise."""
         if self.difference == "divided":
             self._program(args, kwargs, self._initial())
+
+    @contextmanager
+    def observing(self, observe: Observer) -> Iterator[None]:
+        """Within the context every forward pass calls ``observe(name, active_at_w_0, active_at_w)`` for each ReLU call.
+
+        The names are those of :func:`activation_stability`; the two boolean tensors say where the preactivation is > 0
+        at w_0 and at w (at alpha = inf they are equal). Cost: two comparisons of the units, no further pass.
+
+        Raises:
+            ValueError: ``difference="direct"``, which propagates no pairs.
+        """
+        self._check_divided()
+        before, self._observer = self._observer, (observe,)
+        try:
+            yield
+        finally:
+            self._observer = before
+
+    def relu_layers(self, *args, **kwargs) -> list[str]:
+        """The names of the ReLU calls that ``observing`` reports on such inputs, in their order, without running.
+
+        Raises:
+            ValueError: ``difference="direct"``; and what :meth:`trace` raises.
+        """
+        self._check_divided()
+        return list(self._program(args, kwargs, self._initial()).relus.values())
+
+    def _check_divided(self) -> None:
+        if self.difference == "direct":
+            raise ValueError(
+                'difference="direct" propagates no pairs whose signs could be observed: use '
+                "lazytorch.activation_stability"
+            )
 
     @property
     def tracing(self) -> tuple[int, float]:

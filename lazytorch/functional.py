@@ -25,6 +25,28 @@ def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dic
     return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
 
 
+def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
+    """Name -> value of every parameter and buffer of ``net``, those in ``weights`` replaced.
+
+    What is floating is converted to the type of the first that is in ``weights``, which may have any of the names of
+    a tied tensor, as ``net.state_dict()`` does.
+    """
+    own = dict(net.named_parameters()) | dict(net.named_buffers())
+    tensors = {name: tensor.detach() for name, tensor in own.items()}
+    first_names = {id(tensor): name for name, tensor in reversed(own.items())}
+    every = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
+    names = {name: first_names[id(tensor)] for name, tensor in every}
+    for name, tensor in (weights or {}).items():
+        if name not in names:
+            raise ValueError(f"weights names {name!r}, which {type(net).__name__} does not have")
+        if tensor.shape != own[names[name]].shape:
+            found, needed = tuple(tensor.shape), tuple(own[names[name]].shape)
+            raise ValueError(f"weights has {name!r} of shape {found}, in {type(net).__name__} it is {needed}")
+        tensors[names[name]] = tensor.detach()
+    dtype = next((tensor.dtype for tensor in (weights or {}).values() if tensor.is_floating_point()), None)
+    return {name: t.to(dtype) if t.is_floating_point() and dtype else t for name, t in tensors.items()}
+
+
 @contextmanager
 def forward_differentiable() -> Iterator[None]:
     """Attention in its plain form: the fused kernels and fast paths have no forward-mode formula."""

@@ -96,7 +96,7 @@ def is_continuous(tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-#: Roundings of eps d within which a value at w counts as an integer that it has moved to.
+#: Roundings of eps d within which a value at w counts as an integer, 0 for one, that it has moved to.
 ROUNDINGS = 4
 #: The share of its digits that a value may lose in the difference to another.
 LOSS = 1e-3

@@ -5,11 +5,15 @@ rule gives the divided difference of what it returned.
 """
 
 import time
+from collections import Counter
+from collections.abc import Callable
 
 import torch
 import torch.utils._pytree as pytree
+from torch import Tensor
 from torch.fx.node import map_arg
 
+from ..activations import relu_name
 from . import (  # noqa: F401 (they register rules)
     activations,
     attention,
@@ -32,6 +36,7 @@ from . import (  # noqa: F401 (they register rules)
     softmax,
 )
 from .pair import (
+    ROUNDINGS,
     Discrete,
     Pair,
     UnsupportedOperator,
@@ -47,6 +52,9 @@ from .trace import trace
 
 aten = torch.ops.aten
 
+#: What is told of every ReLU: its name, and where its preactivation is > 0 at w_0 and at w.
+Observer = Callable[[str, Tensor, Tensor], None]
+
 
 class Program:
     """The trace of ``module(*args, **kwargs)`` as a function of its tensors.
@@ -56,8 +64,8 @@ class Program:
         tensors: dict name -> tensor for every parameter and buffer, with the shapes, types and device of the run.
         args, kwargs: example inputs.
 
-    ``written`` holds the names of the buffers that a run updates, ``seconds`` what tracing took. Raises
-    UntraceableModule as :func:`trace` does.
+    ``written`` holds the names of the buffers that a run updates, ``relus`` the ReLU calls in their order, node -> name
+    as ``activation_stability`` has it, ``seconds`` what tracing took. Raises UntraceableModule as :func:`trace` does.
     """
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
@@ -70,6 +78,7 @@ class Program:
         self.overwritten = _written(self.nodes)
         self.written = {self.names[node] for node in self.overwritten if node in self.names}
         self.last_used_by = _last_uses(self.nodes)
+        self.relus = _relus(self.nodes, module)
 
     def check_rules(self, varying: set[str]) -> None:
         """Raise UnsupportedOperator for the first operator without a rule that depends on the tensors ``varying``."""
@@ -87,11 +96,18 @@ class Program:
                     f"{_remedy(node.target)}"
                 )
 
-    def __call__(self, epsilon: float, tensors: list, inputs: list, record: dict | None = None):
+    def __call__(
+        self,
+        epsilon: float,
+        tensors: list,
+        inputs: list,
+        record: dict | None = None,
+        observe: Observer | None = None,
+    ):
         """The outputs at pairs: ``tensors`` in the order of the constructor's dict, then the input tensors.
 
         ``record`` keeps what the operators return at w_0: runs at the same w_0 and inputs that are given one dict
-        compute that once, and update buffers at w_0 once.
+        compute that once, and update buffers at w_0 once. ``observe`` is told the signs of every ReLU's preactivation.
         """
         values = dict(zip(self.placeholders, (*tensors, *inputs), strict=True))
         if record is not None:
@@ -103,6 +119,8 @@ class Program:
             if node.op == "get_attr":
                 values[node] = getattr(self.graph_module, node.target)
             elif node.op == "call_function":
+                if observe is not None and node in self.relus:
+                    observe(self.relus[node], *_active(args[0], epsilon))
                 values[node] = self._run(node, epsilon, args, kwargs, record)
             for finished in self.last_used_by.get(node, ()):
                 del values[finished]
@@ -132,6 +150,22 @@ class Program:
                 values[node] = Pair(record[node], values[node].difference)
             else:
                 values[node] = record[node]
+
+
+@torch.no_grad()
+def _active(x, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Where x > 0 at w_0 and at w, where a + eps d that is 0 but for its rounding (of a unit that has died) is not.
+
+    The sum is not formed, as it may underflow.
+    """
+    start = primal(x) > 0
+    if epsilon == 0 or not varies(x):
+        return start, start
+    if isinstance(x, Discrete):
+        return start, x.final > 0
+    a, d = (t.float() if t.dtype == torch.float16 else t for t in x)
+    move = epsilon * d
+    return start, a > (ROUNDINGS * torch.finfo(move.dtype).eps * move.abs()).sub_(move)
 
 
 def _at_w_0(operator, args, kwargs):
@@ -192,6 +226,13 @@ def _last_uses(nodes: list) -> dict:
     for node, user in last.items():
         uses.setdefault(user, []).append(node)
     return uses
+
+
+def _relus(nodes: list, module: torch.nn.Module) -> dict:
+    modules, seen = dict(module.named_modules()), Counter()
+    calls = [node for node in nodes if getattr(node.target, "overloadpacket", None) in (aten.relu, aten.relu_)]
+    paths = [node.meta.get("module") or "" for node in calls]
+    return {node: relu_name(path, modules.get(path), seen) for node, path in zip(calls, paths, strict=True)}
 
 
 def _written(nodes: list) -> list:
