@@ -1,20 +1,22 @@
 """Image sets, class-balanced subsets, and data that lives on a device."""
 
-from lazytorch.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, cifar10
-from lazytorch.data.dataset import from_dataset
-from lazytorch.data.device import DeviceData
-from lazytorch.data.digits import digits
-from lazytorch.data.folder import image_folder
-from lazytorch.data.images import ImageSet
-from lazytorch.data.sets import load
-from lazytorch.data.statistics import channel_statistics
-from lazytorch.data.subset import balanced_subset
+from .cifar10 import CIFAR10_MEAN, CIFAR10_STD, cifar10
+from .dataset import from_dataset
+from .device import DeviceData
+from .digits import digits
+from .folder import image_folder
+from .images import ImageSet
+from .sets import load
+from .sources import as_device_data
+from .statistics import channel_statistics
+from .subset import balanced_subset
 
 __all__ = [
     "CIFAR10_MEAN",
     "CIFAR10_STD",
     "DeviceData",
     "ImageSet",
+    "as_device_data",
     "balanced_subset",
     "channel_statistics",
     "cifar10",

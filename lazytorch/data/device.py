@@ -1,13 +1,16 @@
 """Data that lives on a device: batches without a transfer or a synchronisation a step."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lazytorch.data.fingerprint import fingerprint
+from .arrays import as_tensor
+from .fingerprint import fingerprint
 
 AUGMENTATIONS = ("none", "flip", "crop_flip")
 PADDING = 4
@@ -25,19 +28,21 @@ class DeviceData:
     pixels a side, cropped at random to its own size, then flip).
 
     Args:
-        inputs: (N, ...), N > 0.
-        labels: (N,) integers or (N, ...) floating.
-        device: where both are kept.
+        inputs: (N, ...), N > 0, a tensor or a numpy array.
+        labels: (N,) integers or (N, ...) floating, a tensor or a numpy array.
+        device: where both are kept; what is there already in the right type is not copied.
 
     Raises:
-        ValueError: if the shapes do not fit, ``augment`` is unknown, ``std`` is not positive, or ``augment``, ``mean``
-            or ``std`` is given for inputs that are not uint8 images.
+        TypeError: if inputs or labels are neither tensors nor arrays of numbers.
+        ValueError: if the shapes do not fit, a number is not finite or a class negative, ``augment`` is unknown,
+            ``mean`` or ``std`` is not finite or ``std`` not positive, or ``augment``, ``mean`` or ``std`` is given for
+            inputs that are not uint8 images.
     """
 
     def __init__(
         self,
-        inputs: Tensor,
-        labels: Tensor,
+        inputs: Tensor | np.ndarray,
+        labels: Tensor | np.ndarray,
         *,
         device: torch.device | str = "cpu",
         augment: str = "none",
@@ -45,19 +50,26 @@ class DeviceData:
         std: Sequence[float] | None = None,
         dtype: torch.dtype = torch.float32,
     ):
+        inputs, labels = as_tensor(inputs, "inputs"), as_tensor(labels, "labels")
         _check_lengths(inputs, labels)
         self.augment, self.dtype = augment, dtype
+        mean, std = _numbers("mean", mean), _numbers("std", std)
         self.is_image = inputs.dtype == torch.uint8
         if self.is_image:
             _check_images(inputs, augment, mean, std)
+            channels = inputs.shape[1]
+            self._normalisation = (mean or (0.0,) * channels, std or (1.0,) * channels)
             self.mean, self.std = (
-                torch.tensor(value or [default] * inputs.shape[1], dtype=dtype, device=device)[:, None, None]
-                for value, default in ((mean, 0.0), (std, 1.0))
+                torch.tensor(value, dtype=dtype, device=device)[:, None, None] for value in self._normalisation
             )
         else:
             _check_not_images(inputs, augment, mean, std)
+            self._normalisation = None
         self.inputs = inputs.to(device, dtype if inputs.is_floating_point() else None)
         self.labels = labels.to(device, dtype if labels.is_floating_point() else torch.int64)
+        _check_finite("inputs", self.inputs)
+        _check_finite("labels", self.labels)
+        _check_classes(self.labels)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -98,8 +110,8 @@ class DeviceData:
         return self._normalise(self.inputs[indices]), self.labels[indices]
 
     def fingerprint(self) -> str:
-        """The :func:`fingerprint` of inputs and labels."""
-        return fingerprint(self.inputs, self.labels)
+        """The :func:`fingerprint` of inputs, labels, augmentation and normalisation; the same on every device."""
+        return fingerprint(self.inputs, self.labels, settings=f"{self.augment} {self._normalisation}")
 
     def _draws(self, seed: int, epoch: int) -> Tensor:
         # (4, N): what to serve, whether to mirror it, and the corner of its crop in the padded image.
@@ -124,16 +136,47 @@ def _crop(x: Tensor, top: Tensor, left: Tensor) -> Tensor:
     return strip.gather(3, columns[:, None, None, :].expand(n, channels, height, width))
 
 
+def _numbers(name: str, value: Sequence[float] | None) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(number) for number in value)
+    except TypeError as error:
+        raise TypeError(f"{name} is {value!r}: give one number a channel, as (0.5, 0.5, 0.5)") from error
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name}={numbers} is not finite: give finite numbers (data.{name})")
+    return numbers
+
+
 def _check_lengths(inputs: Tensor, labels: Tensor) -> None:
-    if inputs.ndim == 0 or len(inputs) == 0:
+    if inputs.ndim == 0 or inputs.numel() == 0:
         raise ValueError(f"inputs of shape {tuple(inputs.shape)} hold no example: give (N, ...) with N > 0")
-    if labels.ndim == 0 or len(labels) != len(inputs):
+    if labels.ndim == 0 or len(labels) != len(inputs) or labels.numel() == 0:
         raise ValueError(f"labels of shape {tuple(labels.shape)} for {len(inputs)} inputs: give one label an input")
     if labels.ndim != 1 and not labels.is_floating_point():
         raise ValueError(f"{labels.dtype} labels of shape {tuple(labels.shape)}: make them (N,) or floating")
+    if labels.is_complex():
+        raise ValueError(f"labels are {labels.dtype}: make them class indices or floating targets")
 
 
-def _check_images(inputs: Tensor, augment: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+def _check_finite(name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point():
+        return
+    extremes = torch.stack(tensor.aminmax())  # nan if any number is
+    if not bool(torch.isfinite(extremes).all()):
+        first = int((~torch.isfinite(tensor)).flatten(1 if tensor.ndim > 1 else 0).nonzero()[0, 0])
+        raise ValueError(
+            f"{name} hold a number that is not finite in {tensor.dtype}, first in example {first}: "
+            f"repair or leave out such examples"
+        )
+
+
+def _check_classes(labels: Tensor) -> None:
+    if not labels.is_floating_point() and not bool((labels >= 0).all()):
+        raise ValueError(f"a label is {int(labels.min())}: number the classes from 0, leave out unlabelled examples")
+
+
+def _check_images(inputs: Tensor, augment: str, mean: tuple | None, std: tuple | None) -> None:
     if inputs.ndim != 4:
         raise ValueError(f"uint8 inputs must be images (N, C, H, W), got {tuple(inputs.shape)}: make them floating")
     if augment not in AUGMENTATIONS:
@@ -142,10 +185,12 @@ def _check_images(inputs: Tensor, augment: str, mean: Sequence[float] | None, st
         if value is not None and len(value) != inputs.shape[1]:
             raise ValueError(f"{name} has {len(value)} numbers for {inputs.shape[1]} channels: give one a channel")
     if std is not None and not all(value > 0 for value in std):
-        raise ValueError(f"std={tuple(std)} is not positive: give 1 for a constant channel")
+        raise ValueError(f"std={std} is not positive: give 1 for a constant channel")
 
 
-def _check_not_images(inputs: Tensor, augment: str, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+def _check_not_images(inputs: Tensor, augment: str, mean: tuple | None, std: tuple | None) -> None:
+    if inputs.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        raise ValueError(f"inputs are {inputs.dtype}, which torch cannot compute with: make them floating")
     if augment != "none":
         raise ValueError(f"augment={augment!r} needs uint8 images, got {inputs.dtype}: set data.augment=none")
     if mean is not None or std is not None:

@@ -1,9 +1,8 @@
 """scikit-learn's handwritten digits: the small real image set that needs no download."""
 
 import torch
-from sklearn.datasets import load_digits
 
-from lazytorch.data.images import ImageSet
+from .images import ImageSet
 
 
 def digits() -> tuple[ImageSet, ImageSet]:
@@ -13,6 +12,8 @@ def digits() -> tuple[ImageSet, ImageSet]:
 
     Source: scikit-learn's ``load_digits``, the test part of the UCI set of Alpaydin & Kaynak, 1998.
     """
+    from sklearn.datasets import load_digits
+
     pixels, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).mul(255 / 16).round().to(torch.uint8).reshape(-1, 1, 8, 8)
     labels = torch.from_numpy(labels).long()

@@ -1,16 +1,18 @@
-"""A set of labelled images in memory, and the conversion of one image to a tensor."""
+"""A set of labelled images in memory."""
 
+from __future__ import annotations
+
+import logging
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
-from lazytorch.data.fingerprint import fingerprint
+from .decoding import STRETCHED
+from .fingerprint import fingerprint
 
-GREY = ("1", "L", "LA")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,33 +45,20 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def select(self, indices: Tensor) -> "ImageSet":
+    def select(self, indices: Tensor) -> ImageSet:
         """The images at ``indices`` (n,), in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.classes)
 
-    def resize(self, size: int) -> "ImageSet":
-        """The images at size x size pixels, bilinear with antialiasing."""
-        if self.images.shape[-2:] == (size, size):
+    def resize(self, size: int) -> ImageSet:
+        """The images at size x size pixels, bilinear with antialiasing; a change of the aspect ratio is logged."""
+        height, width = self.images.shape[-2:]
+        if height == width == size:
             return self
+        if height != width:
+            log.warning("all %d images %s: %dx%d to %dx%d", len(self), STRETCHED, width, height, size, size)
         images = F.interpolate(self.images, size=(size, size), mode="bilinear", antialias=True)
         return ImageSet(images, self.labels, self.classes)
 
     def fingerprint(self) -> str:
         """The :func:`fingerprint` of images and labels."""
         return fingerprint(self.images, self.labels)
-
-
-def image_to_tensor(image: Image.Image, size: int | None = None) -> Tensor:
-    """A PIL image as uint8 (1, H, W) if it is grey, else (3, H, W); resized to size x size (bilinear, antialiased).
-
-    Transparency is dropped.
-
-    Raises:
-        ValueError: if the image has more than eight bits a channel.
-    """
-    if image.mode.startswith(("I", "F")):
-        raise ValueError(f"mode {image.mode} has more than 8 bits a channel, save it with 8")
-    image = image.convert("L" if image.mode in GREY else "RGB")
-    if size is not None:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return pil_to_tensor(image)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lazytorch.data.images import ImageSet, image_to_tensor
+from lazytorch.data import ImageSet
+from lazytorch.data.decoding import image_to_tensor
 
 
 def image_set(n=5, side=6):
