@@ -7,7 +7,8 @@ from .experiments import load_run
 from .kernels import empirical_ntk, kernel_alignment, kernel_distance, kernel_drift
 from .linearized import LinearizedModel, linearize
 from .shared_start import SharedStart
-from .training import Trainer, activation_stability
+from .activations import activation_stability
+from .training import Trainer, fit_together
 
 __all__ = [
     "CenteredModel",

@@ -66,7 +66,8 @@ class Anchored(nn.Module):
     def _initial(self) -> dict[str, Tensor]:
         return dict(self._modules["initial"].named_buffers())
 
-    def _buffer_differences(self) -> dict[str, Tensor]:
+    def buffer_differences(self) -> dict[str, Tensor]:
+        """Name -> scaled displacement alpha (b - b_0) of a floating buffer, as training at w has updated it."""
         return dict(self._modules["buffer_differences"].named_buffers())
 
     def initial_weights(self) -> dict[str, Tensor]:
@@ -89,7 +90,7 @@ class Anchored(nn.Module):
     @torch.no_grad()
     def buffers_at_w(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Name -> buffer as training at w has updated it (only floating ones are converted to ``dtype``)."""
-        return self._at_w(self.initial_buffers(), self._buffer_differences(), dtype)
+        return self._at_w(self.initial_buffers(), self.buffer_differences(), dtype)
 
     def _at_w(self, initial: dict, differences: dict, dtype) -> dict[str, Tensor]:
         result = {}

@@ -64,6 +64,12 @@ class CenteredModel(Anchored):
             self._traces, self._programs = other._traces, _Cache()
         self._modules["initial"] = other._modules["initial"]
 
+    def share_traces(self, traces: "_Cache | None") -> "_Cache":
+        """Take the ``traces`` that a copy of the same module has returned here, if any, and return this model's."""
+        if traces is not None:
+            self._traces, self._programs = traces, _Cache()
+        return self._traces
+
     def own_start(self) -> None:
         """Take a copy of the tensors of w_0 and its buffers, which other models may change from here on."""
         self._modules["initial"] = copy.deepcopy(self._modules["initial"])
@@ -83,7 +89,7 @@ class CenteredModel(Anchored):
             )
         initial = self._initial()
         program = self._program(args, kwargs, initial)
-        changes = self._buffer_differences()
+        changes = self.buffer_differences()
         differences = self.theta | {name: changes[name] for name in self._updated}
         with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
@@ -144,14 +150,14 @@ class CenteredModel(Anchored):
             if key not in self._traces:
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
             program = self._traces[key]
-            updated = self._updated | (program.written & set(self._buffer_differences()))
+            updated = self._updated | (program.written & set(self.buffer_differences()))
             if self.epsilon > 0:
                 program.check_rules(set(self.theta) | updated)
             self._updated, self._programs[key] = updated, program
         return self._programs[key]
 
     def _direct(self, args, kwargs):
-        theta, initial, moved = self.theta, self._initial(), self._buffer_differences()
+        theta, initial, moved = self.theta, self._initial(), self.buffer_differences()
         device = next(iter(theta.values())).device
         # Differences of buffers that nothing updates stay as they are; frozen parameters stay at w_0.
         at_w = {k: t + self.epsilon * theta[k] if k in theta else t.clone() for k, t in initial.items()}
@@ -175,7 +181,7 @@ class CenteredModel(Anchored):
 
 
 def _find_updated(model: CenteredModel, _) -> None:
-    model._updated |= {name for name, change in model._buffer_differences().items() if change.any()}
+    model._updated |= {name for name, change in model.buffer_differences().items() if change.any()}
 
 
 def _without_autocast(device: str):

@@ -45,10 +45,11 @@ class ActivationStability(Probe):
 
     def __call__(self, model: Anchored) -> dict:
         seen = self._seen.pop(model, [])
-        if isinstance(seen, ActivationCounts):
+        if isinstance(seen, ActivationCounts) and seen.total:
             stability = seen.stability()
-        else:
-            stability = self._by_two_passes(model, torch.cat(seen) if seen else self.x)
+        else:  # no pass has been seen: a model that has not moved is not run
+            inputs = [] if isinstance(seen, ActivationCounts) else seen
+            stability = self._by_two_passes(model, torch.cat(inputs) if inputs else self.x)
         if math.isnan(stability["overall"]):
             raise Unsuitable("the network has no ReLU")
         return {"activation_stability": stability["overall"], "activation_stability_by_layer": stability["layers"]}
