@@ -13,7 +13,6 @@ SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activa
 
 def result_line(directory: RunDirectory, summary: dict, where: str = "") -> str:
     """What came of a run, in one line."""
-    name = directory.path.name.rpartition("-")[0] or directory.path.name
     spent = f" in {spell_seconds(summary['seconds'])}" if summary.get("seconds") is not None else ""
     numbers = [
         f"{find_quantity(key).short} {_percent(summary[key])}" for key in SHOWN[:2] if summary.get(key) is not None
@@ -24,18 +23,20 @@ def result_line(directory: RunDirectory, summary: dict, where: str = "") -> str:
         f"{'held' if c['held'] else 'not held' if c['held'] is False else 'open'}: {c['text']}"
         for c in summary.get("claims") or []
     ]
-    words = [f"{name} {summary['status']}{spent}", ", ".join(numbers), summary.get("verdict") or "", *claims]
-    return "; ".join(word for word in ([f"[{where}]"] if where else []) + words if word) + f": {directory.path}"
+    words = [f"{summary['status']}{spent}", ", ".join(numbers), summary.get("verdict") or "", *claims]
+    line = "; ".join(word for word in words if word)
+    return (f"[{where}] " if where else "") + f"{line}: {directory.path}"
 
 
 def closing_table(records: Sequence[Record]) -> str:
     """The members of a sweep, a line each, with the quantities that were measured."""
     keys = [key for key in SHOWN if any((record.summary or {}).get(key) is not None for record in records)]
     head = ["run", "status", *(find_quantity(key).name for key in keys), "seconds"]
+    labels = [Path(record.directory or "").name.rpartition("-")[0].split(",") for record in records]
+    common = set.intersection(*map(set, labels)) - {part for parts in labels for part in parts[:1]}
     rows = []
-    for record in records:
-        summary = record.summary or {}
-        name = Path(record.directory or "").name.rpartition("-")[0]
+    for record, parts in zip(records, labels, strict=True):
+        summary, name = record.summary or {}, ",".join(part for part in parts if part not in common)
         cells = [find_quantity(key).spell(summary.get(key)) for key in keys]
         rows.append([name, summary.get("status", "?"), *cells, _number(summary.get("seconds"))])
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

@@ -52,10 +52,10 @@ class NetworkExperiment(Experiment):
 
     def changed(self) -> dict:
         """As of any experiment; of the model, its target and the keys that differ from the target's defaults."""
-        found = {name: value for name, value in super().changed().items() if name != "model"}
         target = self.model.get("_target_")
         usual = models.signature_defaults(str(target)) | {HINTS: self.model.get(HINTS)}
-        found |= {f"model.{k}": v for k, v in self.model.items() if k not in usual or usual[k] != v}
+        found = {f"model.{k}": v for k, v in self.model.items() if k not in usual or usual[k] != v}
+        found |= {name: value for name, value in super().changed().items() if name != "model"}
         if self.image_size is not None:
             found["data.size"] = self.image_size
         return found
