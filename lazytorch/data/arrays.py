@@ -14,7 +14,7 @@ def as_tensor(value: object, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, (np.ndarray, np.generic)):
-        raise TypeError(f"{what}: a {type(value).__name__} is no tensor: give a torch tensor or a numpy array")
+        raise TypeError(f"{what}: a {type(value).__name__} is no tensor: give a tensor or a numpy array")
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(

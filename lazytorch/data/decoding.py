@@ -156,7 +156,10 @@ def _upright(image: Image, findings: Findings, name: str) -> Image:
 
 def _orientation(image: Image, findings: Findings, name: str) -> int | None:
     try:
-        return image.getexif().get(ORIENTATION)
+        exif = image.getexif()
+        if not exif and "exif" in image.info:
+            type(exif)().load(image.info["exif"])  # of a JPEG, Pillow has hidden why there is none
+        return exif.get(ORIENTATION)
     except Exception:  # corrupt EXIF makes Pillow raise nearly anything
         findings.note(CORRUPT, name)
         return None

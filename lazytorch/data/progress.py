@@ -31,8 +31,9 @@ def bar(iterable: Iterable[T] | None = None, **options: Any) -> tqdm[T]:
         defaults = {"dynamic_ncols": True, "mininterval": TERMINAL_INTERVAL}
     else:
         defaults = {"file": _Lines(), "mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL}
-    disabled = os.environ.get(SWITCH) == "0" or options.pop("disable", False)
-    return auto.tqdm(iterable, **(defaults | options), disable=disabled)  # type: ignore[return-value]
+    if os.environ.get(SWITCH) == "0":
+        options["disable"] = True
+    return auto.tqdm(iterable, **(defaults | options))  # type: ignore[return-value]
 
 
 def progress(items: Sequence[T], what: str) -> tqdm[T]:

@@ -1,17 +1,14 @@
 """Models by name: torchvision's classifiers and the user's own module."""
 
-import contextlib
 import difflib
-import importlib
 import inspect
-import os
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import torchvision
 from torch import nn
+
+from .targets import find_target
 
 
 def torchvision_model(name: str, classes: int = 10, channels: int = 3, **options) -> nn.Module:
@@ -24,14 +21,16 @@ def torchvision_model(name: str, classes: int = 10, channels: int = 3, **options
         ValueError: if torchvision has no classifier of that name, or ``channels`` is neither 1 nor 3.
         TypeError: if the constructor does not accept ``options``.
     """
-    names = torchvision.models.list_models(module=torchvision.models)
+    from torchvision import models
+
+    names = models.list_models(module=models)
     if name not in names:
         close = difflib.get_close_matches(str(name), names, n=5, cutoff=0.4) or names
         raise ValueError(f"torchvision has no classifier {name!r}: choose one such as {', '.join(close)}")
     if channels not in (1, 3):
         raise ValueError(f"torchvision's {name} takes images of 3 channels or 1, got {channels}: use another model")
     try:
-        net = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+        net = models.get_model(name, weights=None, num_classes=classes, **options)
     except TypeError as error:
         raise TypeError(f"torchvision's {name} refuses its options: {error}") from error
     return _grey(net) if channels == 1 else net
@@ -55,7 +54,7 @@ def custom(target: str, /, **keys) -> nn.Module:
         RuntimeError: if importing the module fails.
         TypeError: if the target is not such a class or function, does not accept ``keys``, or returns something else.
     """
-    build = _find(target)
+    build = find_target(target)
     if not _builds_module(build):
         raise TypeError(
             f"{target} is neither an nn.Module subclass nor a function annotated to return one: "
@@ -68,58 +67,19 @@ def custom(target: str, /, **keys) -> nn.Module:
     return net
 
 
-def _find(target: str) -> Callable:
-    path, _, name = target.rpartition(".")
-    if not path or not name:
-        raise ValueError(f"target {target!r} is not a dotted path: write module.Name, as in my.module.Net")
-    with _importable(os.getcwd()):
-        module = _import(path)
-    if not hasattr(module, name):
-        raise ValueError(f"module {path} has no {name!r}: correct the target {target}")
-    return getattr(module, name)
-
-
-@contextlib.contextmanager
-def _importable(directory: str) -> Iterator[None]:
-    if directory in sys.path:
-        yield
-        return
-    sys.path.insert(0, directory)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(directory)
-
-
-def _import(path: str) -> types.ModuleType:
-    try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{path}.".startswith(f"{error.name}."):
-            raise ValueError(
-                f"no module named {error.name!r}: install it, or run in the directory that holds it "
-                f"(searched: {os.getcwd()} and the installed packages)"
-            ) from error
-        raise RuntimeError(f"module {path} imports {error.name!r}, which is not installed: install it") from error
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RuntimeError(f"importing {path} failed ({reason}): correct that module") from error
-
-
-def _builds_module(build: object) -> bool:
+def _builds_module(build: object) -> typing.TypeGuard[Callable[..., object]]:
     if isinstance(build, type):
         return issubclass(build, nn.Module)
     if not isinstance(build, types.FunctionType):
         return False
     try:
         returned = typing.get_type_hints(build).get("return")
-    except NameError:  # an annotation that exists for type checkers only
+    except (NameError, AttributeError, SyntaxError):  # an annotation that exists for type checkers only
         return False
     return isinstance(returned, type) and issubclass(returned, nn.Module)
 
 
-def _check_keys(target: str, build: Callable, keys: dict) -> None:
+def _check_keys(target: str, build: Callable[..., object], keys: dict[str, object]) -> None:
     signature = inspect.signature(build)
     try:
         signature.bind(**keys)

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from lazytorch.models.initial import initialise
+from .initial import initialise
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "sigmoid": nn.Sigmoid, "identity": nn.Identity}
 

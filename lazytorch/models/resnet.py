@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from lazytorch.models.convnet import ConvNet, scaled
-from lazytorch.models.initial import initialise
+from .convnet import ConvNet, scaled
+from .initial import initialise
 
 
 class BasicBlock(nn.Module):

@@ -4,8 +4,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from lazytorch.models.convnet import ConvNet, scaled
-from lazytorch.models.initial import initialise
+from .convnet import ConvNet, scaled
+from .initial import initialise
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 

@@ -82,6 +82,31 @@ def test_no_files_and_no_network(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value) and f"into {tmp_path}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (PermissionError(13, "Permission denied", "/data/data_batch_1"), "/data/data_batch_1: Permission denied"),
+        (OSError(28, "No space left on device"), "{root}: No space left on device"),
+    ],
+)
+def test_what_the_file_system_refuses_is_named(tmp_path, monkeypatch, error, named):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(CIFAR10, "download", refuse)
+    with pytest.raises(RuntimeError) as caught:
+        cifar10(tmp_path)
+    assert str(caught.value).startswith(f"cannot read or write {named.format(root=tmp_path)}: make room")
+
+
+def test_damaged_files_are_not_kept(official):
+    root, _ = official
+    assert load("cifar10", root)[0] is load("cifar10", root)[0]
+    (root / CIFAR10.base_folder / "data_batch_3").write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match="damaged"):
+        load("cifar10", root)
+
+
 def test_root_is_needed():
     with pytest.raises(ValueError, match=r"data\.root=DIR"):
         load("cifar10")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision.datasets import ImageFolder
 
 from lazytorch.data import from_dataset
@@ -48,8 +48,9 @@ def test_floating_targets():
     [
         ([], ValueError, "empty"),
         ([torch.zeros(3)], TypeError, "item 0 .* return an .input, label. pair"),
-        ([(torch.zeros(3), 0), (np.zeros(3), 0)], TypeError, "input 1 .* is a ndarray"),
-        ([(torch.zeros(3), "cat")], TypeError, "label 0 .* is a str"),
+        ([(torch.zeros(3), 0), ([0.0] * 3, 0)], TypeError, "input 1 of the dataset: a list is no tensor"),
+        ([(torch.zeros(3), "cat")], TypeError, "label 0 of the dataset: a str is no tensor"),
+        ([(np.array([None]), 0)], TypeError, "input 0 of the dataset: an array of dtype object"),
         (
             [(torch.zeros(3), 0), (torch.zeros(4), 0)],
             ValueError,
@@ -65,3 +66,34 @@ def test_other_items_are_refused(items, kind, message):
 def test_a_length_is_needed():
     with pytest.raises(TypeError, match="Dataset has no length: pass a map-style dataset"):
         from_dataset(Dataset())
+
+
+class Streamed(IterableDataset):
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        return iter(range(3))
+
+
+def test_streams_and_loaders_are_refused():
+    with pytest.raises(TypeError, match="Streamed has no length: pass a map-style dataset"):
+        from_dataset(Streamed())
+    with pytest.raises(TypeError, match=r"loader\.dataset"):
+        from_dataset(DataLoader(Listed((torch.zeros(3), 0))))
+
+
+def test_numpy_items():
+    items = [(np.full(3, i, dtype=np.float32), np.int64(i)) for i in range(4)]
+    inputs, labels = from_dataset(Listed(*items))
+    assert torch.equal(inputs, torch.arange(4.0)[:, None].expand(4, 3))
+    assert labels.tolist() == [0, 1, 2, 3] and labels.dtype == torch.int64
+
+
+def test_what_becomes_of_pillow_images_is_said(caplog):
+    clear = Image.new("RGBA", (2, 2), (200, 100, 50, 0))
+    inputs, _ = from_dataset(Listed((Image.new("RGB", (2, 2)), 0), (clear, 1), (clear, 1)))
+    assert not inputs.any()
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 of 3 images have an alpha channel, composited on black (first: input 1 of the dataset)"
+    ]

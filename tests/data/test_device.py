@@ -1,3 +1,7 @@
+import math
+from unittest import mock
+
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as vision
@@ -132,7 +136,8 @@ def test_all_tensors_live_on_the_device(augment):
     # Fake tensors refuse to mix devices and to read values, as a synchronisation would.
     with FakeTensorMode():
         inputs, labels = torch.zeros(N, 3, 9, 9, dtype=torch.uint8), torch.zeros(N, dtype=torch.int64)
-        data = DeviceData(inputs, labels, device="cuda", augment=augment, mean=MEAN, std=STD)
+        with mock.patch.object(torch.Tensor, "__bool__", lambda tensor: True):  # values are checked, once
+            data = DeviceData(inputs, labels, device="cuda", augment=augment, mean=MEAN, std=STD)
         batches = [*data.epoch(5, 0, 0), *data.ordered(5), data.head(3)]
     assert len(batches) == 11
     assert all(x.device.type == y.device.type == "cuda" and x.shape[1:] == (3, 9, 9) for x, y in batches)
@@ -166,11 +171,65 @@ def zeros(*shape):
         (zeros(3, 1, 4, 4), torch.zeros(3).long(), {"std": (0.0,)}, "not positive"),
         (torch.zeros(3, 2), torch.zeros(3).long(), {"augment": "flip"}, "data.augment=none"),
         (torch.zeros(3, 2), torch.zeros(3).long(), {"std": (1.0,)}, "normalise the inputs beforehand"),
+        (torch.zeros(3, 0), torch.zeros(3).long(), {}, "no example"),
+        (torch.zeros(3, 2), torch.zeros(3, 0), {}, "for 3 inputs"),
+        (torch.zeros(3, 2), torch.zeros(3).cfloat(), {}, "class indices or floating targets"),
+        (torch.zeros(3, 2).to(torch.uint16), torch.zeros(3).long(), {}, "make them floating"),
+        (torch.zeros(3, 2), torch.tensor([0, -1, 2]), {}, "a label is -1: number the classes from 0"),
+        (torch.tensor([[0.0, 1], [2, math.nan]]), torch.zeros(2).long(), {}, "inputs hold .* first in example 1"),
+        (torch.tensor([0.0, 1, -math.inf]), torch.zeros(3).long(), {}, "inputs hold .* first in example 2"),
+        (torch.zeros(3, 2), torch.tensor([0, math.inf, math.nan]), {}, "labels hold .* first in example 1"),
+        (torch.full((3, 2), 1e300, dtype=torch.float64), torch.zeros(3), {}, r"not finite in torch\.float32"),
+        (zeros(3, 1, 4, 4), torch.zeros(3).long(), {"mean": (math.nan,)}, "mean=.nan,. is not finite"),
+        (zeros(3, 1, 4, 4), torch.zeros(3).long(), {"std": (math.inf,)}, "std=.inf,. is not finite"),
     ],
 )
 def test_wrong_arguments_are_refused(inputs, labels, options, message):
     with pytest.raises(ValueError, match=message):
         DeviceData(inputs, labels, **options)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "options", "message"),
+    [
+        (np.array([["a"], [None]], dtype=object), np.zeros(2), {}, "inputs: an array of dtype object"),
+        (np.zeros((2, 1)), np.array(["cat", "dog"]), {}, "labels: an array of dtype <U3 .*astype"),
+        ([[0.0], [1.0]], torch.zeros(2), {}, "inputs: a list is no tensor"),
+        (torch.zeros(2, 1), None, {}, "labels: a NoneType is no tensor"),
+        (zeros(3, 1, 4, 4), torch.zeros(3).long(), {"mean": 0.5}, "mean is 0.5: give one number a channel"),
+    ],
+)
+def test_wrong_types_are_refused(inputs, labels, options, message):
+    with pytest.raises(TypeError, match=message):
+        DeviceData(inputs, labels, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, ">f4"])
+def test_numpy_arrays_are_tensors(dtype):
+    inputs = images().numpy().astype(dtype)
+    labels = np.arange(N, dtype=np.uint16)
+    expected = DeviceData(torch.from_numpy(inputs.astype(np.dtype(dtype).newbyteorder("="))), torch.arange(N))
+    inputs.setflags(write=False)
+    for left, right in ((inputs, labels), (inputs[::-1][::-1], labels[::-1][::-1])):
+        for got, wanted in zip(DeviceData(left, right).head(N), expected.head(N), strict=True):
+            assert torch.equal(got, wanted) and got.dtype == wanted.dtype
+
+
+def test_the_fingerprint_tells_apart_whatever_changes_the_batches():
+    labels = torch.arange(N)
+    settings = [{}, {"augment": "flip"}, {"augment": "crop_flip"}, {"mean": MEAN}, {"std": STD}]
+    settings += [{"mean": MEAN, "std": STD}, {"mean": (0.4914, 0.4822, 0.4466), "std": STD}, {"std": MEAN}]
+    prints = [DeviceData(images(), labels, **options).fingerprint() for options in settings]
+    assert len(set(prints)) == len(settings)
+    assert DeviceData(images(), labels, mean=(0, 0, 0), std=np.ones(3)).fingerprint() == prints[0]  # the default
+    assert DeviceData(images(), labels, mean=MEAN, dtype=torch.float64).fingerprint() == prints[3]
+    assert DeviceData(images(), labels.float()).fingerprint() != prints[0]
+
+
+@pytest.mark.cuda
+def test_the_fingerprint_is_the_same_on_cuda():
+    prints = {DeviceData(images(), torch.arange(N), device=name, mean=MEAN).fingerprint() for name in ("cpu", "cuda")}
+    assert len(prints) == 1
 
 
 @pytest.mark.parametrize(("batch_size", "start"), [(0, 0), (4, -1)])

@@ -1,4 +1,5 @@
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -6,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from lazytorch.data import image_folder, load, progress
+from lazytorch.data import folder, image_folder, load, progress
 
 
-def write(path: Path, value: int, mode: str = "RGB", side: tuple[int, int] = (5, 4)) -> None:
+def write(path: Path, value: int, mode: str = "RGB", side: tuple[int, int] = (5, 4), alpha: int = 255) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", side, (value, value // 2, 7)).convert(mode).save(path)
+    Image.new("RGBA", side, (value, value // 2, 7, alpha)).convert(mode).save(path)
 
 
 @pytest.fixture
@@ -97,6 +98,28 @@ def test_other_files_are_ignored(root):
     assert len(image_folder(root)[0]) == 21
 
 
+def test_links_to_images_are_images(root, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "0.png"
+    (root / "train" / "ant" / "0.png").rename(elsewhere)
+    before = image_folder(root)[0].images[3]
+    (root / "train" / "ant" / "0.png").symlink_to(elsewhere)
+    train, _ = image_folder(root)
+    assert train.images[0, 0, 0, 0] == 0 and torch.equal(train.images[6], image_folder(root)[0].images[6])
+    assert before.shape == train.images[0].shape
+
+
+def test_what_was_changed_is_said_once_a_load(root, caplog):
+    write(root / "train" / "ant" / "0.png", 0, mode="RGBA", alpha=9)
+    write(root / "test" / "bee" / "1.png", 41, mode="RGBA", alpha=9)
+    load("images", root, size=6)
+    first = root / "train" / "ant" / "0.png"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"2 of 27 images have an alpha channel, composited on black (first: {first})",
+        f"27 of 27 images are not square, resized to a square without keeping the aspect ratio (first: {first})",
+    ]
+    assert {record.name.split(".")[0] for record in caplog.records} == {"lazytorch"}
+
+
 def test_root_may_name_the_home_directory(root, monkeypatch):
     monkeypatch.setenv("HOME", str(root.parent))
     assert len(image_folder(f"~/{root.name}")[0]) == 21
@@ -139,6 +162,31 @@ def break_sizes(root):
     write(root / "test" / "cow" / "1.png", 81, side=(9, 8))
 
 
+def break_pipe(root):
+    os.mkfifo(root / "train" / "bee" / "pipe.png")
+
+
+def break_socket(root):
+    os.mknod(root / "train" / "bee" / "socket.png", 0o600 | stat.S_IFSOCK)
+
+
+def break_device(root):
+    (root / "test" / "bee" / "zero.png").symlink_to("/dev/zero")
+
+
+def break_link(root):
+    (root / "test" / "bee" / "gone.png").symlink_to(root / "nowhere.png")
+
+
+def break_loop(root):
+    (root / "test" / "bee" / "loop.png").symlink_to(root / "test" / "bee" / "loop.png")
+
+
+def break_large(root):
+    with open(root / "train" / "bee" / "3.png", "ab") as file:
+        file.truncate(folder.MAX_BYTES + 1)
+
+
 @pytest.mark.parametrize(
     ("damage", "kind", "parts"),
     [
@@ -148,6 +196,12 @@ def break_sizes(root):
         (break_classes, ValueError, ["dog", "same class folders"]),
         (break_corrupt, ValueError, ["bee/3.png", "replace or remove"]),
         (break_bits, ValueError, ["bee/3.png", "8 bits"]),
+        (break_pipe, ValueError, ["bee/pipe.png is no regular file", "remove"]),
+        (break_socket, ValueError, ["bee/socket.png is no regular file", "remove"]),
+        (break_device, ValueError, ["bee/zero.png is no regular file", "remove"]),
+        (break_link, ValueError, ["bee/gone.png is no regular file", "remove"]),
+        (break_loop, OSError, ["cannot read", "bee/loop.png"]),
+        (break_large, ValueError, ["bee/3.png has 64 MiB", "save it smaller"]),
         (break_sizes, ValueError, ["ant/0.png is 5x4", "cow/1.png is 9x8", "data.size=32"]),
     ],
 )
@@ -157,6 +211,24 @@ def test_faults_are_named_in_one_line(root, damage, kind, parts):
         image_folder(root)
     message = str(caught.value)
     assert "\n" not in message and all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize("part", ["test", "test/cow"])
+def test_folders_that_the_system_refuses_are_named(root, monkeypatch, part):
+    def refuse(path, scandir=os.scandir):
+        if Path(path) == root / part:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(OSError, match=f"^cannot read {root / part}: Permission denied: make it readable"):
+        image_folder(root)
+
+
+@pytest.mark.parametrize("size", ["train_size", "test_size"])
+def test_a_subset_without_an_image_of_every_class_is_refused(root, size):
+    with pytest.raises(ValueError, match=r"ask for 3 \(one a class\) .*data\.train_size, data\.test_size"):
+        image_folder(root, **{size: 2})
 
 
 def test_root_is_needed():

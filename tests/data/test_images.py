@@ -52,6 +52,15 @@ def test_resize_agrees_with_pillow(size):
         assert (got.int() - expected.int()).abs().max() <= 1
 
 
+def test_resizing_to_another_aspect_ratio_is_said(caplog):
+    image_set().resize(4)
+    assert not caplog.records
+    ImageSet(image_set().images[..., :3], image_set().labels, ("cat", "dog")).resize(4)
+    assert [record.getMessage() for record in caplog.records] == [
+        "all 5 images are not square, resized to a square without keeping the aspect ratio: 3x6 to 4x4"
+    ]
+
+
 def test_resize_to_the_same_size_changes_nothing():
     original = image_set()
     assert original.resize(6) is original

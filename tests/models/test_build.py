@@ -21,6 +21,9 @@ def build(width: int, *, scale: "float" = 1.0) -> "torch.nn.Module":
 def hidden(width) -> "Unknown":
     return torch.nn.Linear(width, 1)
 
+def misspelt(width) -> "torch.nn.Modul":
+    return torch.nn.Linear(width, 1)
+
 def plain(width):
     return torch.nn.Linear(width, 1)
 
@@ -40,6 +43,7 @@ def here(tmp_path, monkeypatch):
     (package / "nets.py").write_text(SOURCE)
     (package / "lacking.py").write_text("import absent_dependency")
     (package / "broken.py").write_text("raise KeyError('two\\nlines')")
+    (package / "leaving.py").write_text("raise SystemExit(3)")
     (package / "garbled.py").write_text("def f(:")
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -78,6 +82,9 @@ def test_other_targets_are_refused_before_they_are_called(target, capfd):
         ("own_package.nets.Net.inner", {}, ValueError, ["no module named 'own_package.nets.Net'"]),
         ("own_package.lacking.Net", {}, RuntimeError, ["imports 'absent_dependency'", "install it"]),
         ("own_package.broken.Net", {}, RuntimeError, ["own_package.broken", "KeyError"]),
+        ("own_package.leaving.Net", {}, RuntimeError, ["own_package.leaving", "SystemExit"]),
+        ("own_package..Net", {}, ValueError, ["'own_package..Net' is not a dotted path"]),
+        ("own_package.nets.misspelt", {}, TypeError, ["neither", "-> torch.nn.Module"]),
         ("own_package.garbled.Net", {}, RuntimeError, ["own_package.garbled", "SyntaxError"]),
         ("own_package.nets.Outer", {}, TypeError, ["neither", "annotate"]),
         ("own_package.nets.plain", {}, TypeError, ["neither", "-> torch.nn.Module"]),
