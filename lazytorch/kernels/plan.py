@@ -35,6 +35,10 @@ class Tile(NamedTuple):
         """Examples whose features are needed."""
         return len(self.rows) + (0 if self.diagonal else len(self.columns))
 
+    def beginning(self) -> "Tile":
+        """Its first examples, up to three."""
+        return Tile(self.rows[:3], self.columns[:3], self.diagonal)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -1,15 +1,18 @@
 """The empirical tangent kernel Theta(x1, x2) = J(x1) J(x2)^T of a module, exactly."""
 
+from __future__ import annotations
+
 import os
 
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..anchored import Anchored
-from . import workers
 from .inspection import inspect_network
 from .plan import Plan, make_plan
 from .recording import Network, exact_derivatives
 from .tiles import Kernel
+from .workers import Workers
 
 KINDS = ("full", "trace", "diagonal")
 
@@ -22,6 +25,7 @@ def empirical_ntk(
     weights: dict[str, Tensor] | None = None,
     max_memory: int | str | None = None,
     file: str | os.PathLike | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """The tangent kernel over the trainable parameters of ``net``.
 
@@ -39,8 +43,8 @@ def empirical_ntk(
     take if that is more, beside the inputs, the network and the result. With ``x2`` None half is computed, and the
     result is exactly symmetric. TF32 is off.
 
-    Under ``torch.distributed`` every process must make the same call; each computes its share of the tiles and returns
-    the whole kernel.
+    Under ``torch.distributed`` each process computes its own kernel, unless a ``group`` is given to share one: then all
+    its members must call, each computes its share of the tiles, and all return the whole kernel.
 
     Args:
         net: any module whose examples do not interact; a :class:`CenteredModel` means its network at ``weights()``.
@@ -52,37 +56,59 @@ def empirical_ntk(
             and everything else floating are converted to their type.
         max_memory: of the workspace, in bytes or as "4GiB"; 1 GiB if None.
         file: a .npy file to write the kernel to, tile by tile; called again after an interruption it goes on. The
-            result is then memory-mapped from it. Processes that share it must be on one machine.
+            result is then memory-mapped from it. Beside it a record, ``file`` with ".tiles" added, keeps a digest of
+            every tile, by which all are read back once: one that has been overwritten is computed again. One call
+            writes at a time, others wait. The members of a ``group`` must be on one machine.
+        group: a ``torch.distributed.ProcessGroup``, such as ``torch.distributed.group.WORLD``, that shares the tiles;
+            its members are compared first. None means this process alone.
 
     Raises:
         ValueError: unknown ``kind``, unsuitable inputs, complex parameters, a module that mixes examples or is random
-            (with the remedy), or ``max_memory`` too small for one example.
-        RuntimeError: examples that the network orders by their values, or treats otherwise differently.
-        FileExistsError: ``file`` holds another computation.
+            (with the remedy), ``max_memory`` too small for one example, or members of the ``group`` that differ in
+            their network, weights, inputs or other arguments.
+        RuntimeError: examples that the network orders by their values, or treats otherwise differently; or another
+            member of the ``group`` failed; or ``file`` was changed by others while it was written.
+        FileExistsError: ``file`` holds another computation, or has been cut or replaced.
 
     Source: Novak, Sohl-Dickstein & Schoenholz, "Fast Finite Width Neural Tangent Kernel" (ICML 2022).
     """
+    workers = Workers(group)
+    with workers.together(), exact_derivatives(_device(net)):
+        kernel = prepare(net, x1, x2, kind, weights, max_memory, workers)
     with exact_derivatives(_device(net)):
-        kernel = prepare(net, x1, x2, kind, weights, max_memory)
+        if group is not None:
+            kernel.check_alike(file)
         return kernel.compute() if file is None else kernel.stream(file)
 
 
-def plan_ntk(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Plan:
+def plan_ntk(
+    net: nn.Module,
+    x1: Tensor | tuple[Tensor, ...],
+    x2: Tensor | tuple[Tensor, ...] | None = None,
+    kind: str = "full",
+    weights: dict[str, Tensor] | None = None,
+    max_memory: int | str | None = None,
+    group: dist.ProcessGroup | None = None,
+) -> Plan:
     """How :func:`empirical_ntk` of the same arguments would compute the kernel; ``print`` it.
 
-    It has the contraction of every parameter, tiles, passes through the network and FLOPs. Cost: two forward and three
-    backward passes of three examples.
+    It has the contraction of every parameter, tiles, passes through the network and FLOPs; of a ``group`` those of all
+    its members together. Cost: two forward and three backward passes of three examples.
+
+    Raises:
+        ValueError: as :func:`empirical_ntk`; members of the ``group`` are not compared.
     """
     with exact_derivatives(_device(net)):
-        return prepare(net, x1, x2, kind, weights, max_memory).plan
+        return prepare(net, x1, x2, kind, weights, max_memory, Workers(group)).plan
 
 
 def _device(net: nn.Module) -> str:
     return next((parameter.device.type for parameter in net.parameters()), "cpu")
 
 
-def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Kernel:
+def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None, workers: Workers | None = None) -> Kernel:
     """The planned kernel, not yet computed; for the arguments see :func:`empirical_ntk`."""
+    workers = workers or Workers()
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: choose one of {', '.join(KINDS)}")
     if isinstance(net, Anchored):
@@ -96,8 +122,8 @@ def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None) -> Ker
     findings = inspect_network(network, left)
     n2 = None if right is None else len(right[0])
     memory = parse_memory(max_memory)
-    plan = make_plan(findings, kind, len(left[0]), n2, memory, network.dtype.itemsize, workers.count())
-    return Kernel(network, plan, left, right)
+    plan = make_plan(findings, kind, len(left[0]), n2, memory, network.dtype.itemsize, workers.count)
+    return Kernel(network, plan, left, right, workers)
 
 
 def parse_memory(max_memory: int | str | None) -> int:

@@ -1,6 +1,9 @@
-"""The processes that share a kernel under torch.distributed; without it there is one."""
+"""The processes that share a kernel: this one alone, or the members of a process group."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -8,57 +11,75 @@ from torch import Tensor
 
 from .plan import Tile
 
-Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+#: What an error of one process is in the others as well; any other is a RuntimeError there.
+ALIKE = (ValueError, TypeError, FileExistsError)
 
 
-def _running() -> bool:
-    return dist.is_available() and dist.is_initialized()
+class Workers:
+    """The members of ``group``, or, for None, this process alone, whatever else runs under torch.distributed.
 
+    Raises:
+        ValueError: ``group`` is not one that this process is a member of.
+    """
 
-def rank() -> int:
-    """This process, from 0."""
-    return dist.get_rank() if _running() else 0
+    def __init__(self, group: dist.ProcessGroup | None = None):
+        if group is not None and not isinstance(group, dist.ProcessGroup):
+            raise ValueError(
+                f"group={group!r} is no torch.distributed.ProcessGroup that this process is a member of: give one, "
+                "or None to compute alone"
+            )
+        self.group = group
+        self.rank = 0 if group is None else dist.get_rank(group)
+        self.count = 1 if group is None else dist.get_world_size(group)
 
+    def share(self, tiles: dict[int, Tile]) -> dict[int, Tile]:
+        """The tiles of this process: neighbours, so that few blocks of rows are needed, and an equal part of the work.
 
-def count() -> int:
-    """How many processes there are."""
-    return dist.get_world_size() if _running() else 1
+        The keys are the tiles' numbers.
+        """
+        total, before, mine = sum(tile.pairs for tile in tiles.values()), 0, {}
+        for number, tile in tiles.items():
+            if (2 * before + tile.pairs) * self.count // (2 * total) == self.rank:
+                mine[number] = tile
+            before += tile.pairs
+        return mine
 
+    def add_up(self, kernel: Tensor) -> Tensor:
+        """The sum over all processes, which have 0 where others have values."""
+        if self.group is not None:
+            dist.all_reduce(kernel, group=self.group)
+        return kernel
 
-def share(tiles: dict[int, Tile]) -> dict[int, Tile]:
-    """The tiles of this process: neighbours, so that few blocks of rows are needed, and an equal part of the work."""
-    total, before, mine = sum(tile.pairs for tile in tiles.values()), 0, {}
-    for number, tile in tiles.items():
-        if (2 * before + tile.pairs) * count() // (2 * total) == rank():
-            mine[number] = tile
-        before += tile.pairs
-    return mine
+    def gather(self, value: Value) -> list[Value]:
+        """The value of every process."""
+        if self.group is None:
+            return [value]
+        values: list = [None] * self.count
+        dist.all_gather_object(values, value, group=self.group)
+        return values
 
+    def from_first(self, value: Value | None) -> Value:
+        """The value of the first process."""
+        return self.gather(value)[0]
 
-def add_up(kernel: Tensor) -> Tensor:
-    """The sum over all processes, which have 0 where others have values."""
-    if _running():
-        dist.all_reduce(kernel)
-    return kernel
-
-
-def wait() -> None:
-    """Until all processes are here."""
-    if _running():
-        dist.barrier()
-
-
-def from_first(function: Callable[[], Result]) -> Result:
-    """What ``function`` returns, or raises, in the first process, in all of them."""
-    if not _running():
-        return function()
-    outcome: list = [None, None]
-    if rank() == 0:
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """If the block raises in one process, all raise at its end, and none waits for another in vain."""
+        if self.group is None:
+            yield
+            return
+        error = None
         try:
-            outcome[0] = function()
-        except Exception as error:
-            outcome[1] = error
-    dist.broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]
+            yield
+        except Exception as raised:
+            error = raised
+        kind = type(error) if type(error) in ALIKE else RuntimeError
+        errors = self.gather(None if error is None else (kind, f"{type(error).__name__}: {error}"))
+        if error is not None:
+            raise error
+        for rank, other in enumerate(errors):
+            if other is not None:
+                kind, message = other
+                raise kind(f"process {rank} of the group: {message}")

@@ -1,8 +1,8 @@
-"""Kernels that are written to a file, by one process or several, and go on after an interruption."""
+"""Kernels that are written to a file, go on after an interruption, and are not believed when it was changed."""
 
 import os
-import subprocess
-import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 
 import lazytorch as lt
 from lazytorch.kernels import plan_ntk
+from lazytorch.kernels.streaming import KernelFile
 from lazytorch.kernels.tiles import Kernel
 
 from .networks import Lambda
@@ -134,41 +135,162 @@ def test_what_is_read_from_the_file_can_be_changed_without_changing_it(tmp_path)
     assert np.load(tmp_path / "kernel.npy").any()
 
 
-WORKER = """
-import sys, torch, torch.distributed as dist
-from torch import nn
-import lazytorch as lt
-from lazytorch.kernels.tiles import Kernel
-
-dist.init_process_group("gloo")
-counted, tile = [], Kernel.tile
-Kernel.tile = lambda self, which: counted.append(which) or tile(self, which)
-torch.manual_seed(0)
-net, x = nn.Sequential(nn.Linear(5, 20), nn.Tanh(), nn.Linear(20, 3)), torch.randn(41, 5)
-kernel = lt.empirical_ntk(net, x, max_memory=40_000)
-torch.save((kernel, len(counted)), f"{sys.argv[1]}/memory{dist.get_rank()}.pt")
-mapped = lt.empirical_ntk(net, x, max_memory=40_000, file=f"{sys.argv[1]}/kernel.npy")
-assert torch.equal(mapped, kernel)
-try:
-    lt.empirical_ntk(net, x + 1, max_memory=40_000, file=f"{sys.argv[1]}/kernel.npy")
-except FileExistsError:
-    torch.save(True, f"{sys.argv[1]}/refused{dist.get_rank()}.pt")
-dist.destroy_process_group()
-"""
-
-
-def test_processes_share_the_tiles(tmp_path):
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(lt.__file__).parents[1]), *sys.path])}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", script, tmp_path]
-    subprocess.run(command, check=True, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=100)
+def finished(tmp_path, kind="full"):
+    """The arguments of a call that has been finished, and its kernel."""
     net, x = network()
-    expected, counts = lt.empirical_ntk(net, x, max_memory=MEMORY), []
-    for rank in range(2):
-        kernel, count = torch.load(tmp_path / f"memory{rank}.pt", weights_only=True)
-        torch.testing.assert_close(kernel, expected)
-        assert torch.equal(kernel, kernel.permute(1, 0, 3, 2))
-        assert torch.load(tmp_path / f"refused{rank}.pt", weights_only=True)
-        counts.append(count)
-    assert sum(counts) == tiles(net, x, "full") and min(counts) > 1
+    arguments = {"net": net, "x1": x, "kind": kind, "max_memory": MEMORY, "file": tmp_path / "kernel.npy"}
+    return arguments, lt.empirical_ntk(**arguments).clone()
+
+
+def zero_a_tile(file, place):
+    """Values overwritten without a trace in the file's size; ``place``: a row and a column."""
+    values = np.load(file, mmap_mode="r+")
+    values[place] = 0
+    values.flush()
+
+
+@pytest.mark.parametrize("kind", ("full", "trace", "diagonal"))
+@pytest.mark.parametrize("place", ((0, 0), (0, 40), (40, 0)))  # on the diagonal, beside it, and the mirror image
+def test_values_that_were_overwritten_are_computed_again(tmp_path, interrupt, caplog, kind, place):
+    arguments, expected = finished(tmp_path, kind)
+    zero_a_tile(arguments["file"], place)
+    computed = interrupt(100)
+    assert torch.equal(lt.empirical_ntk(**arguments), expected)
+    assert len(computed) == 1 and "kernel.npy: the values of 1 finished tiles" in caplog.text
+    interrupt(0)  # and that was noted
+    assert torch.equal(lt.empirical_ntk(**arguments), expected)
+
+
+def test_values_overwritten_before_the_computation_goes_on(tmp_path, interrupt):
+    net, x = network()
+    arguments = {"net": net, "x1": x, "max_memory": MEMORY, "file": tmp_path / "kernel.npy"}
+    interrupt(4)
+    with pytest.raises(KeyboardInterrupt):
+        lt.empirical_ntk(**arguments)
+    zero_a_tile(arguments["file"], (0, 0))
+    computed, total = interrupt(100), tiles(net, x, "full")
+    assert torch.equal(lt.empirical_ntk(**arguments), lt.empirical_ntk(net, x, max_memory=MEMORY))
+    assert len(computed) == total - 3 + total  # of the file all but three, and all in memory
+
+
+def test_values_overwritten_during_the_computation_are_noticed(tmp_path, monkeypatch):
+    net, x = network()
+    arguments = {"net": net, "x1": x, "max_memory": MEMORY, "file": tmp_path / "kernel.npy"}
+    total, finish, written = tiles(net, x, "full"), KernelFile.finish, []
+
+    def finish_and_damage(self, values, tile):
+        finish(self, values, tile)
+        written.append(tile)
+        if len(written) == total:
+            zero_a_tile(self.path, (0, 0))
+
+    monkeypatch.setattr(KernelFile, "finish", finish_and_damage)
+    with pytest.raises(RuntimeError, match=r"kernel\.npy has been changed while it was written.*call again"):
+        lt.empirical_ntk(**arguments)
+    monkeypatch.undo()
+    assert torch.equal(lt.empirical_ntk(**arguments), lt.empirical_ntk(net, x, max_memory=MEMORY))
+
+
+def shorten(file):
+    os.truncate(file, file.stat().st_size - 8)
+
+
+def cut(file):
+    os.truncate(file, 50)
+
+
+def empty(file):
+    os.truncate(file, 0)
+
+
+def lengthen(file):
+    with open(file, "ab") as stream:
+        stream.write(b"\0")
+
+
+def of_another_type(file):
+    np.save(file, np.load(file).astype(np.float64))
+
+
+def of_another_shape(file):
+    np.save(file, np.load(file)[:40])
+
+
+def of_another_order(file):
+    np.save(file, np.asfortranarray(np.load(file)))
+
+
+def of_text(file):
+    file.write_text("{'descr': '<f4', 'shape': (")
+
+
+@pytest.mark.parametrize(
+    "change", (shorten, cut, empty, lengthen, of_another_type, of_another_shape, of_another_order, of_text, Path.unlink)
+)
+def test_a_file_of_another_form_is_refused_and_left_alone(tmp_path, change):
+    arguments, expected = finished(tmp_path)
+    file = arguments["file"]
+    change(file)
+    before = file.read_bytes() if file.exists() else None
+    with pytest.raises(FileExistsError, match=r"kernel\.npy is not the file .* delete both or give another file"):
+        lt.empirical_ntk(**arguments)
+    assert (file.read_bytes() if file.exists() else None) == before
+    file.unlink(missing_ok=True)
+    (tmp_path / "kernel.npy.tiles").unlink()
+    assert torch.equal(lt.empirical_ntk(**arguments), expected)
+
+
+@pytest.mark.parametrize("line", (b"7\n", b"9999 abc\n", b"-1 abc\n", b"\xff\xfe abc\n", b"\n"))
+def test_a_record_that_cannot_be_read_is_refused(tmp_path, line):
+    arguments, _ = finished(tmp_path)
+    with open(tmp_path / "kernel.npy.tiles", "ab") as record:
+        record.write(line)
+    with pytest.raises(FileExistsError, match=r"kernel\.npy.*delete"):
+        lt.empirical_ntk(**arguments)
+
+
+def test_a_record_that_was_cut_has_those_tiles_computed_again(tmp_path, interrupt):
+    arguments, expected = finished(tmp_path)
+    record = tmp_path / "kernel.npy.tiles"
+    os.truncate(record, record.stat().st_size - 40)  # a line, and a part of one
+    computed = interrupt(100)
+    assert torch.equal(lt.empirical_ntk(**arguments), expected) and len(computed) == 2
+
+
+def test_a_file_of_no_record_stays_without_one(tmp_path):
+    net, x = network()
+    np.save(tmp_path / "kernel.npy", np.ones(3))
+    with pytest.raises(FileExistsError, match="delete"):
+        lt.empirical_ntk(net, x, file=tmp_path / "kernel.npy")
+    assert os.listdir(tmp_path) == ["kernel.npy"] and np.load(tmp_path / "kernel.npy").sum() == 3
+
+
+def test_a_call_waits_for_another_that_writes_the_same_file(tmp_path, monkeypatch, caplog):
+    net, x = network()
+    arguments = {"net": net, "x1": x, "max_memory": MEMORY, "file": tmp_path / "kernel.npy"}
+    write, computed, results, others = Kernel.write, [], [], []
+
+    def write_and_call(self, kernel, tile):
+        if not others:
+            others.append(threading.Thread(target=lambda: results.append(lt.empirical_ntk(**arguments))))
+            others[0].start()
+            deadline = time.monotonic() + 60
+            while "being written by another process" not in caplog.text and time.monotonic() < deadline:
+                time.sleep(0.01)
+        computed.append(tile)
+        write(self, kernel, tile)
+
+    monkeypatch.setattr(Kernel, "write", write_and_call)
+    results.append(lt.empirical_ntk(**arguments))
+    others[0].join()
+    assert "being written by another process" in caplog.text
+    assert len(computed) == tiles(net, x, "full")  # each by one of them
+    expected = lt.empirical_ntk(net, x, max_memory=MEMORY)
+    assert all(torch.equal(result, expected) for result in results) and len(results) == 2
+
+
+def test_a_kernel_of_no_numbers_is_read_again(tmp_path):
+    net, x = network()
+    nn.init.constant_(net[0].weight, torch.inf)
+    kernels = [lt.empirical_ntk(net, x, file=tmp_path / "kernel.npy") for _ in range(2)]
+    assert kernels[0].isnan().any() and torch.equal(kernels[0].isnan(), kernels[1].isnan())
