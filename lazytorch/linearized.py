@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .anchored import Anchored
 from .differences.pair import is_continuous
-from .functional import call, forward_differentiable
+from .functional import call, forward_differentiable, jvp
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -40,7 +40,7 @@ class LinearizedModel(Anchored):
             return call(self.structure, weights | copies, args, kwargs), copies
 
         with forward_differentiable():
-            output, tangent, updated = torch.func.jvp(function, (start,), (theta,), has_aux=True)
+            output, tangent, updated = jvp(function, (start,), (theta,), has_aux=True)
         with torch.no_grad():
             for name, new in updated.items():
                 initial[name].copy_(new)

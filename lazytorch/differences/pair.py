@@ -8,6 +8,8 @@ import torch.utils._pytree as pytree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..functional import jvp
+
 
 class Pair(NamedTuple):
     """A value that depends on theta: ``primal`` = its value at w_0, ``difference`` = its divided difference.
@@ -148,7 +150,7 @@ def derivative(function, *args, **kwargs):
         args, kwargs = pytree.tree_unflatten(filled, spec)
         return function(*args, **kwargs)
 
-    outputs, tangents = torch.func.jvp(of_varying, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
+    outputs, tangents = jvp(of_varying, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
     return pytree.tree_map(lambda out, tangent: tangent if is_continuous(out) else None, outputs, tangents)
 
 
