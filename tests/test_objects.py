@@ -7,8 +7,11 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lazytorch as lt
+from lazytorch.differences import pair
 
 
 def network():
@@ -96,3 +99,75 @@ net, x = torch.nn.Linear(3, 2), torch.randn(4, 3)
 """
     result = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+class Masked(nn.Linear):
+    """Scores of which all but two are masked."""
+
+    def forward(self, x):
+        scores = super().forward(x)
+        values, index = scores.topk(2)
+        return torch.full_like(scores, -torch.inf).scatter(1, index, values).softmax(1)
+
+
+def masked(alpha):
+    torch.manual_seed(0)
+    return randomise(lt.CenteredModel(Masked(3, 4).double(), alpha)), torch.randn(20, 3, dtype=torch.float64)
+
+
+@pytest.fixture
+def device_that_must_not_be_asked(monkeypatch):
+    """The CPU, taken for a device on which reading a value waits."""
+    monkeypatch.setattr(pair, "answers_at_once", lambda device: False)
+    monkeypatch.setattr(pair, "_lost", {})
+
+
+@pytest.mark.parametrize("mode", (torch.enable_grad, torch.inference_mode))
+def test_a_lost_jump_on_a_device_is_the_error_of_the_cpu(mode, device_that_must_not_be_asked, monkeypatch):
+    model, x = masked(1.0)
+    with mode():
+        assert model(x).isnan().any()
+    with torch.no_grad():
+        model(x)
+    with pytest.raises(lt.UnsupportedOperator) as late:
+        pair.check_lost("cpu")
+    pair.check_lost(torch.device("cpu"))  # once told, it is forgotten
+    monkeypatch.undo()
+    with pytest.raises(lt.UnsupportedOperator) as at_once:
+        model(x)
+    assert str(at_once.value).endswith(str(late.value)) and "huge" in str(late.value)
+
+
+def test_what_is_not_lost_raises_nothing(device_that_must_not_be_asked):
+    model, x = masked(1e12)  # at w_0 and w the same are chosen
+    assert model(x).isfinite().all()
+    pair.check_lost("cpu")
+    pair.check_lost("cuda:0")
+
+
+class Operators(TorchDispatchMode):
+    """The operators that run in its context."""
+
+    def __enter__(self):
+        self.seen = set()
+        return super().__enter__()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.seen.add(operator)
+        return operator(*args, **(kwargs or {}))
+
+
+def test_a_lost_jump_is_noted_without_reading_a_value(device_that_must_not_be_asked):
+    reads = torch.ops.aten._local_scalar_dense.default
+    with Operators() as noting:
+        lost = pair.chosen_jump(1.0, torch.tensor([torch.inf, 1.0]), torch.ones(2))
+    assert lost.isnan().tolist() == [True, False] and reads not in noting.seen
+    with pytest.raises(lt.UnsupportedOperator), Operators() as checking:
+        pair.check_lost("cpu")
+    assert reads in checking.seen
+
+
+def test_fake_tensors_leave_no_flag_behind(device_that_must_not_be_asked):
+    with FakeTensorMode():
+        pair.chosen_jump(1.0, torch.empty(2), torch.empty(2))
+    assert not pair._lost
