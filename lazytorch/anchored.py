@@ -15,6 +15,10 @@ class Anchored(nn.Module):
     module); its parameters and buffers at this moment are registered buffers, so that ``state_dict``, ``to`` and
     ``deepcopy`` carry them. Memory: twice the parameters, and twice the floating buffers.
 
+    The weights that theta stands for are w = w_0 + theta / alpha. At alpha = inf they are w_0: theta is then the limit
+    of alpha (w - w_0), a direction that displaces nothing; ``weights``, ``to_module`` and ``displacement`` are those of
+    w_0 whatever theta is.
+
     Args:
         net: any ``nn.Module`` with at least one trainable parameter.
         alpha: the scale, in (0, inf].
@@ -27,7 +31,7 @@ class Anchored(nn.Module):
     def __init__(self, net: nn.Module, alpha: float):
         super().__init__()
         _check_net(net)
-        self.alpha = check_alpha(alpha)
+        self.alpha = alpha
         named, buffers = dict(net.named_parameters()), dict(net.named_buffers())
         trainable = {name: parameter.detach() for name, parameter in named.items() if parameter.requires_grad}
         # "theta" and "initial" are set beside add_module, which refuses names that are also properties.
@@ -49,8 +53,23 @@ class Anchored(nn.Module):
 
     @property
     def theta(self) -> dict[str, nn.Parameter]:
-        """Name -> scaled displacement alpha (w - w_0), keyed as the trainable ones of ``net.named_parameters()``."""
+        """Name -> scaled displacement alpha (w - w_0), keyed as the trainable ones of ``net.named_parameters()``.
+
+        At alpha = inf it is the limit, see :class:`Anchored`.
+        """
         return dict(self._modules["theta"].named_parameters())
+
+    @property
+    def alpha(self) -> float:
+        """The scale, in (0, inf]; what is assigned is checked as in the constructor."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, alpha: float) -> None:
+        self._alpha = self._checked(alpha)
+
+    def _checked(self, alpha: float) -> float:
+        return check_alpha(alpha)
 
     @property
     def epsilon(self) -> float:
@@ -81,7 +100,7 @@ class Anchored(nn.Module):
 
     @torch.no_grad()
     def weights(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-        """Name -> w = w_0 + theta / alpha, for every parameter (frozen ones stay at w_0).
+        """Name -> w = w_0 + theta / alpha, for every parameter (frozen ones stay at w_0, and all at alpha = inf).
 
         In float32 the sum rounds theta away at large alpha: pass ``torch.float64`` to measure anything at w.
         """
@@ -102,14 +121,20 @@ class Anchored(nn.Module):
         return result
 
     def to_module(self, dtype: torch.dtype | None = None) -> nn.Module:
-        """A plain copy of the wrapped module at w, in the mode it is in here; ``dtype`` as for ``weights``."""
+        """A plain copy of the wrapped module at w, in the mode it is in here; ``dtype`` as for ``weights``.
+
+        At alpha = inf that is the module at w_0.
+        """
         values = self.weights(dtype) | self.buffers_at_w(dtype)
         structure = self.structure
         names = {id(t): name for name, t in (*structure.named_parameters(), *structure.named_buffers())}
         return _with_tensors(structure, lambda t: values[names[id(t)]])
 
     def displacement(self) -> float:
-        """|w - w_0| / |w_0| over the trainable parameters, computed as epsilon |theta| / |w_0| in float64."""
+        """|w - w_0| / |w_0| over the trainable parameters, computed as epsilon |theta| / |w_0| in float64.
+
+        0 at alpha = inf.
+        """
         theta, initial = self.theta, self._initial()
         return self._ratio(list(theta.values()), [initial[name] for name in theta])
 

@@ -1,6 +1,7 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
 import copy
+import math
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -27,7 +28,7 @@ class CenteredModel(Anchored):
     clipping, act differently on theta; weight decay pulls w to w_0.
 
     ``difference="direct"`` subtracts two forward passes instead, for modules that cannot be traced: use it in float64
-    (``net.double()``); the error is about rounding times alpha, and alpha must be finite.
+    (``net.double()``); the error is about rounding times alpha, and alpha must be finite. ``alpha`` may be assigned.
 
     The output has the structure and shape of ``net(x)`` and is exactly 0 at the start; what is integer or boolean in it
     is that of f(x; w). Buffers that training updates (batch norm's) are kept for both weights, each updated with its
@@ -41,18 +42,25 @@ class CenteredModel(Anchored):
         RuntimeError: an input requires a gradient, which differences do not carry; use "direct".
     """
 
+    difference = "divided"
+
     def __init__(self, net: nn.Module, alpha: float, difference: str = "divided"):
         super().__init__(net, alpha)
         if difference not in ("divided", "direct"):
             raise ValueError(f'difference must be "divided" or "direct", got {difference!r}')
-        if difference == "direct" and self.epsilon == 0:
-            raise ValueError('difference="direct" has no limit alpha = inf: use difference="divided"')
         self.difference = difference
+        self.alpha = alpha  # once more, for what this difference allows
         self._traces, self._programs = _Cache(), _Cache()  # by input signature; programs are traces found usable
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
         self._observer: tuple[Observer] | tuple[()] = ()  # in a tuple, as it may be a module
         self.register_load_state_dict_post_hook(_find_updated)
+
+    def _checked(self, alpha: float) -> float:
+        alpha = super()._checked(alpha)
+        if alpha == math.inf and self.difference == "direct":
+            raise ValueError('difference="direct" has no limit alpha = inf: use difference="divided"')
+        return alpha
 
     def forward(self, *args, **kwargs):
         """alpha (f(args; w) - f(args; w_0)), in the structure of f's output."""

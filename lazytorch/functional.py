@@ -1,5 +1,7 @@
 """Calling a module with other values than its own, and in ways that can be differentiated."""
 
+import functools
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -57,3 +59,18 @@ def forward_differentiable() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def jvp(function, primals: tuple, tangents: tuple, has_aux: bool = False) -> tuple:
+    """``torch.func.jvp``, without the warnings of what torch loads at its first call."""
+    if not torch.compiler.is_compiling():
+        _load_forward_mode()
+    return torch.func.jvp(function, primals, tangents, has_aux=has_aux)
+
+
+@functools.cache
+def _load_forward_mode() -> None:
+    zero = (torch.zeros(()),)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".torch\.jit\.\w+. is deprecated")  # torch scripts decompositions of its own
+        torch.func.jvp(torch.neg, zero, zero)

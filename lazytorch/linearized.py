@@ -6,13 +6,15 @@ from torch import Tensor, nn
 
 from .anchored import Anchored
 from .differences.pair import is_continuous
-from .functional import call, forward_differentiable
+from .functional import call, forward_differentiable, jvp
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
     """The tangent model of ``net`` at its weights w_0: x -> J(x; w_0) theta, or f(x; w_0) + J(x; w_0) theta.
 
-    Here theta = w - w_0. The centered form is the alpha = inf member of the :class:`CenteredModel` family.
+    The centered form is the alpha = inf member of the :class:`CenteredModel` family: theta is the scaled displacement,
+    the limit of alpha (w - w_0) as w goes to w_0. So the weights stay at w_0 whatever theta is: ``to_module`` and
+    ``weights`` give w_0, ``displacement`` is 0. (The network at w_0 + theta is that of ``CenteredModel(net, 1.0)``.)
     Raises TypeError or ValueError as :class:`Anchored` does.
     """
     return LinearizedModel(net, centered)
@@ -29,6 +31,12 @@ class LinearizedModel(Anchored):
         super().__init__(net, torch.inf)
         self.centered = centered
 
+    def _checked(self, alpha: float) -> float:
+        alpha = super()._checked(alpha)
+        if alpha != torch.inf:
+            raise ValueError(f"a linearized model has alpha = inf, not {alpha:g}: wrap with CenteredModel(net, alpha)")
+        return alpha
+
     def forward(self, *args, **kwargs):
         """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
         initial, theta = self._initial(), self.theta
@@ -40,7 +48,7 @@ class LinearizedModel(Anchored):
             return call(self.structure, weights | copies, args, kwargs), copies
 
         with forward_differentiable():
-            output, tangent, updated = torch.func.jvp(function, (start,), (theta,), has_aux=True)
+            output, tangent, updated = jvp(function, (start,), (theta,), has_aux=True)
         with torch.no_grad():
             for name, new in updated.items():
                 initial[name].copy_(new)

@@ -8,6 +8,8 @@ import torch.utils._pytree as pytree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..functional import jvp
+
 
 class Pair(NamedTuple):
     """A value that depends on theta: ``primal`` = its value at w_0, ``difference`` = its divided difference.
@@ -118,22 +120,57 @@ def chosen_jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
     """The jump of what a condition or index chooses.
 
     A pair cannot hold a value that is huge at one end alone, as a masked score is (-inf or -1e9). On the CPU this
-    raises UnsupportedOperator; on other devices, where asking would wait for them, such a jump is nan.
+    raises UnsupportedOperator; on other devices, where asking would wait for them, such a jump is nan, and
+    :func:`check_lost` raises it later.
     """
     result = jump(epsilon, out, at_w)
     if epsilon == 0 or not is_continuous(out):
         return result
     large, small = (function(out.abs(), at_w.abs()) for function in (torch.maximum, torch.minimum))
     lost = (out != at_w) & (large >= LOSS / torch.finfo(out.dtype).eps * (1 + small))
-    if out.device.type != "cpu":
+    if not answers_at_once(out.device):
+        _note(lost)
         return result.masked_fill(lost, torch.nan)
     if lost.any():
-        raise UnsupportedOperator(
-            "an element that a condition or index chooses is huge (-inf, say) at one of w_0 and w and moderate at the "
-            "other, which no divided difference in this type can express: select what is kept (gather, topk) instead "
-            'of masking what is not, or wrap with difference="direct" in float64'
-        )
+        raise UnsupportedOperator(LOST)
     return result
+
+
+LOST = (
+    "an element that a condition or index chooses is huge (-inf, say) at one of w_0 and w and moderate at the other, "
+    "which no divided difference in this type can express: select what is kept (gather, topk) instead of masking what "
+    'is not, or wrap with difference="direct" in float64'
+)
+#: Device -> whether a jump has been lost there since it was last asked, on the device itself.
+_lost: dict[torch.device, Tensor] = {}
+
+
+def answers_at_once(device: torch.device) -> bool:
+    """Whether a value on the device can be read without waiting for what has been asked of it before."""
+    return device.type == "cpu"
+
+
+def _note(lost: Tensor) -> None:
+    if type(lost) is not Tensor:  # a fake one
+        return
+    if lost.device not in _lost:
+        with torch.inference_mode(False):
+            _lost[lost.device] = torch.zeros((), dtype=torch.bool, device=lost.device)
+    _lost[lost.device].logical_or_(lost.any())
+
+
+def check_lost(device: torch.device | str) -> None:
+    """Raise what the CPU raises at once, if it has happened on the device since the last such call; waits for it.
+
+    Raises:
+        UnsupportedOperator: a jump between a huge and a moderate value was lost, and nan stands in its place.
+    """
+    device = torch.device(device)
+    flags = [flag for place, flag in _lost.items() if place.type == device.type and device.index in (None, place.index)]
+    if any([flag.item() for flag in flags]):
+        for flag in flags:
+            flag.zero_()
+        raise UnsupportedOperator(LOST)
 
 
 def derivative(function, *args, **kwargs):
@@ -148,7 +185,7 @@ def derivative(function, *args, **kwargs):
         args, kwargs = pytree.tree_unflatten(filled, spec)
         return function(*args, **kwargs)
 
-    outputs, tangents = torch.func.jvp(of_varying, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
+    outputs, tangents = jvp(of_varying, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
     return pytree.tree_map(lambda out, tangent: tangent if is_continuous(out) else None, outputs, tangents)
 
 
