@@ -135,11 +135,10 @@ with run.lock(wait=True):
 
 
 def test_waiting_can_be_interrupted(run):
-    with run.lock():
-        with start(WAIT, run, stderr=subprocess.DEVNULL) as process:
-            assert process.stdout.readline().startswith("waiting for process")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=10) == -signal.SIGINT
+    with run.lock(), start(WAIT, run, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout.readline().startswith("waiting for process")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == -signal.SIGINT
     with run.lock():
         pass
 
@@ -190,8 +189,7 @@ ORPHAN = """
 with run.lock():
     worker = os.fork()
     if worker == 0:
-        signal.pause()
-    print(worker, flush=True)
+        print(os.getpid(), flush=True)
     signal.pause()
 """
 
