@@ -40,8 +40,7 @@ def test_a_single_empty_cell_is_a_row(run):
 
 
 numbers = st.integers() | st.floats(allow_nan=False)
-words = st.text().filter(lambda text: "\0" not in text and text)
-words = words.filter(lambda text: not text.strip("0123456789.+-eEinfa").strip() == "" and text)
+words = st.text().map(lambda text: "x" + text.replace("\0", ""))
 
 
 @given(st.lists(st.fixed_dictionaries({"a": numbers, "b b": words, 'c,"': st.none() | numbers})))
