@@ -1,12 +1,14 @@
 """The figure of linear dynamics: training over its closed form, and what finite alpha adds."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lazytorch.reports.style import BLUE, GREY, VERMILION, house_style, legend_below, symbol, two_panels
+from ..quantities import BLUE, GREY, VERMILION
+from .style import house_style, symbol
 
 COLORS = {"train": BLUE, "test": VERMILION}
 MARKERS = {"train": "o", "test": "s"}
@@ -35,6 +37,18 @@ def dynamics_figure(directory: Path) -> Figure:
         caption = rf"marks: trained; at $\alpha = \infty$ the training outputs err by {error} at most"
         legend_below(figure, handles, caption, columns=4)
     return figure
+
+
+def two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
+    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08)
+    return figure, tuple(figure.subplots(1, 2))
+
+
+def legend_below(figure: Figure, handles: list, caption: str, columns: int) -> None:
+    rows = math.ceil(len(handles) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.25 + 0.18 * rows)
+    figure.legend(handles=handles, title=caption, ncols=columns, loc="outside lower center", title_fontsize=8)
 
 
 def _read(path: Path) -> np.ndarray:

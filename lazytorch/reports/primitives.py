@@ -5,7 +5,7 @@ JSON can hold (infinity is "inf"), and ``from_dict`` makes the primitive again. 
 report.json; whoever draws it needs neither the experiment's class nor matplotlib to read it.
 
 A ``table`` is "summary" (one row a run: what the run measured), "metrics" (one row an evaluation) or the name of a csv
-of the run directory. Rows have besides the fields of their run, by dotted name (``optimizer.lr``) or its last part (``lr``).
+of the run directory. Rows have besides the fields of their run, by dotted name (``optimizer.lr``) or its last part.
 """
 
 import math

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from lazytorch.reports.style import BLUE, GREY, VERMILION, house_style
+from ..quantities import BLUE, GREY, VERMILION
+from .style import house_style
 
 INPUTS = {"images": BLUE, "noise": VERMILION}
 

@@ -1,55 +1,30 @@
 """How the figures look: one colour and one marker a quantity, or one colour a series where there are several."""
 
-import math
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.mathtext import MathTextParser
 from PIL import Image
 
-# Okabe and Ito's colours, which the colour-blind tell apart too.
-BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
-GREY = "#777777"
+from ..quantities import BLUE, GREEN, ORANGE, PURPLE, QUANTITIES, SKY, VERMILION, Quantity
+from ..runs import write_atomically
 
-LABELS = {
-    "train_accuracy": "train accuracy",
-    "test_accuracy": "test accuracy",
-    "activation_stability": "stability of activations",
-    "displacement": r"displacement $|w - w_0|\,/\,|w_0|$",
-    "ntk_drift": r"kernel drift $|K - K_0|\,/\,|K_0|$",
-    "kernel_distance": r"kernel distance $1 - \cos(K, K_0)$",
-}
-COLORS = {
-    "train_accuracy": BLUE,
-    "test_accuracy": VERMILION,
-    "activation_stability": GREEN,
-    "displacement": PURPLE,
-    "ntk_drift": SKY,
-    "kernel_distance": ORANGE,
-}
-MARKERS = {
-    "train_accuracy": "o",
-    "test_accuracy": "s",
-    "activation_stability": "^",
-    "displacement": "o",
-    "ntk_drift": "s",
-    "kernel_distance": "D",
-}
-LINESTYLES = {
-    "train_accuracy": "--",
-    "test_accuracy": "-",
-    "activation_stability": "-",
-    "displacement": "-",
-    "ntk_drift": "-",
-    "kernel_distance": "--",
-}
-SERIES_COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "black")
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "black")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINESTYLES = ("-", "--", ":", "-.")
+GUIDES = ((0, (5, 3)), (0, (2, 2)), (0, (8, 2, 2, 2)))
+BOUND = dict(linestyle=(0, (4, 2)), linewidth=1, marker="")
+PNG_LIMIT = 200_000
+CROSS = dict(marker="x", markersize=7, markeredgewidth=1.8, linestyle="none")
 
 RC = {
     "font.size": 9,
@@ -69,7 +44,17 @@ RC = {
     "legend.frameon": False,
     "mathtext.fontset": "dejavusans",
     "pdf.fonttype": 42,
+    "hatch.linewidth": 0.6,
 }
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a quantity is drawn."""
+
+    color: str
+    marker: str
+    linestyle: str
 
 
 @contextmanager
@@ -81,13 +66,40 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def color(key: str, index: int, n_series: int) -> str:
-    """The quantity's own colour in a figure of one series, the series' colour in a figure of several."""
-    if n_series == 1:
-        return COLORS[key]
-    if n_series <= len(SERIES_COLORS):
-        return SERIES_COLORS[index]
-    return to_hex(matplotlib.colormaps["viridis"](index / n_series))
+def styles(quantities: Sequence[Quantity], pairs: Iterable[tuple[str, str]] = ()) -> dict[str, Style]:
+    """A style for each quantity, its own as far as no other looks alike; ``pairs`` of names have one colour."""
+    chosen: dict[str, Style] = {}
+    partner = {name: other for pair in pairs for name, other in (pair, pair[::-1])}
+    declared = {one.name: one for one in quantities if one.name in QUANTITIES or one != Quantity(one.name)}
+    for quantity in quantities:
+        name = quantity.name
+        own = declared.get(name)
+        for_color = own or declared.get(partner.get(name, ""))
+        used = list(chosen.values())
+        color = _first_free(for_color and for_color.color, is_color_like, COLORS, [one.color for one in used])
+        if partner.get(name) in chosen:
+            color = chosen[partner[name]].color
+        marker = _first_free(own and own.marker, MARKERS.__contains__, MARKERS, [one.marker for one in used])
+        line = _first_free(
+            own and own.linestyle, LINESTYLES.__contains__, LINESTYLES, [one.linestyle for one in used if own is None]
+        )
+        chosen[name] = Style(color, marker, line)
+    return chosen
+
+
+def ranks(values: Sequence) -> dict[object, str]:
+    """A colour for each of ``values`` along viridis by their rank; its yellow end is too pale for a line on white."""
+    return {
+        value: to_hex(matplotlib.colormaps["viridis"](0.9 * rank / max(1, len(values) - 1)))
+        for rank, value in enumerate(values)
+    }
+
+
+def series_colors(labels: Sequence[str]) -> dict[str, str]:
+    """A colour for every series."""
+    if len(labels) <= len(COLORS):
+        return dict(zip(labels, COLORS, strict=False))
+    return ranks(labels)
 
 
 def symbol(label: str, **style) -> Line2D:
@@ -95,32 +107,53 @@ def symbol(label: str, **style) -> Line2D:
     return Line2D([], [], label=label, **style)
 
 
-def shorten(label: str, width: int = 44) -> str:
-    """`label` with its middle left out if it is longer than `width`."""
-    half = (width - 1) // 2
-    return label if len(label) <= width else f"{label[:half]}…{label[-half:]}"
+def plain(text: str) -> str:
+    """``text`` that matplotlib shows as it is, in one line."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(shown.split()).replace("$", r"\$")
 
 
-def two_panels() -> tuple[Figure, tuple[Axes, Axes]]:
-    """A figure of the width of a page with two panels side by side."""
-    figure = Figure(figsize=(7.2, 2.8), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08)
-    return figure, tuple(figure.subplots(1, 2))
+def mathematics(label: str) -> str:
+    """A label with mathematics between dollars; as plain text if matplotlib cannot set it."""
+    label = " ".join(label.split())
+    try:
+        MathTextParser("path").parse(label)
+    except (ValueError, RuntimeError):
+        return plain(label)
+    return label
 
 
-def legend_below(figure: Figure, handles: list[Line2D], caption: str, columns: int) -> None:
-    """A legend under the panels, for which the figure grows."""
-    rows = math.ceil(len(handles) / columns)
-    figure.set_figheight(figure.get_figheight() + 0.25 + 0.18 * rows)
-    figure.legend(handles=handles, title=caption, ncols=columns, loc="outside lower center", title_fontsize=8)
+def words(label: str) -> str:
+    """A label without its mathematics."""
+    return " ".join(re.sub(r"\$[^$]*\$", " ", label).split())
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write `figure` to stem.png, in 256 colours to be small, and to stem.pdf; the same figure gives the same bytes."""
-    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-    raster = BytesIO()
-    figure.savefig(raster, dpi=150, format="png")
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``figure`` to stem.png, small and in 256 colours, and to stem.pdf; the same figure gives the same bytes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        vector = BytesIO()
+        figure.savefig(vector, format="pdf", metadata={"CreationDate": None})
+        images = (_png(figure, dpi) for dpi in (150, 110, 80))
+        image = next((one for one in images if len(one) < PNG_LIMIT), b"") or _png(figure, 60)
+    written = []
+    for ending, data in ((".png", image), (".pdf", vector.getvalue())):
+        written.append(stem.with_name(stem.name + ending))
+        write_atomically(written[-1], lambda file, data=data: file.write(data))
+    return written
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    raster, small = BytesIO(), BytesIO()
+    figure.savefig(raster, dpi=dpi, format="png")
     with Image.open(raster) as image:
         # Maximal coverage keeps the colours that few pixels have: the legend's. The default merges them.
-        small = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.save(stem.with_suffix(".png"), optimize=True, dpi=(150, 150))
+        reduced = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    reduced.save(small, format="png", optimize=True, dpi=(dpi, dpi))
+    return small.getvalue()
+
+
+def _first_free(own: str | None, is_known, choices: Sequence[str], taken: Sequence[str]) -> str:
+    """``own`` if it is known and not taken, else the first of ``choices`` that is not, else ``own`` or the first."""
+    known = own if own is not None and is_known(own) else None
+    return next((one for one in (known, *choices) if one is not None and one not in taken), known or choices[0])
