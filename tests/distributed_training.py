@@ -1,7 +1,9 @@
 """Three SGD steps of a centered model under DDP on the CPU, each of two ranks on half the batch; not a test itself.
 
-Run by torchrun; raises AssertionError where the ranks together do not give what one process gives.
+Raises an error where the ranks together do not give what one process gives.
 """
+
+import tempfile
 
 import torch
 from torch import distributed, nn
@@ -24,9 +26,8 @@ def train(wrap, part) -> lt.CenteredModel:
     return model
 
 
-def main() -> None:
-    distributed.init_process_group("gloo")
-    rank = distributed.get_rank()
+def run(rank: int, directory: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{directory}/ranks", rank=rank, world_size=2)
     model = train(lambda m: DistributedDataParallel(m, broadcast_buffers=False), slice(3 * rank, 3 * rank + 3))
     alone = train(lambda m: m, slice(None))
     assert alone.theta_norm() > 0
@@ -35,4 +36,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)  # before any parallel work, so that forked processes may compute
+    with tempfile.TemporaryDirectory() as directory:
+        torch.multiprocessing.start_processes(run, (directory,), nprocs=2, start_method="fork")

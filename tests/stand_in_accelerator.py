@@ -1,9 +1,13 @@
 """One training step, an evaluation and the probes on a stand-in accelerator; not a test itself.
 
-Run with "clean", or with the fault to plant in the step.
+Its arguments are faults to plant in the step, each in a process of its own, or "clean"; prints how each run ended,
+as one JSON object a line.
 """
 
+import json
+import os
 import sys
+import traceback
 from unittest import mock
 
 import torch
@@ -44,7 +48,7 @@ def loss_with(fault):
     return "mse" if fault == "clean" else loss
 
 
-def main(fault: str) -> None:
+def run(fault: str) -> None:
     with FakeTensorMode(), torch.device(DEVICE):
         model = lt.CenteredModel(Network(fault), 1e7)
         images = torch.zeros(20, 3, 8, 8, dtype=torch.uint8, device="cpu")
@@ -76,6 +80,17 @@ def reading_allowed():
     return mock.patch.multiple(torch.Tensor, **patches)
 
 
+def end_of_run(fault: str) -> str:
+    try:
+        run(fault)
+    except Exception:
+        return traceback.format_exc()
+    return f"all on {DEVICE}"
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
-    print("all on", DEVICE)
+    for fault in sys.argv[1:]:  # forked, as a fault can leave the stand-in in a state that crashes
+        if os.fork() == 0:
+            print(json.dumps({fault: end_of_run(fault)}), flush=True)
+            os._exit(0)
+        os.wait()

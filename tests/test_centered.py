@@ -49,12 +49,11 @@ def randomise(model, seed=1):
     return model
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("difference", ("divided", "direct"))
+@pytest.mark.parametrize(
+    ("difference", "alpha"), [*itertools.product(["divided"], ALPHAS), *itertools.product(["direct"], ALPHAS[:-1])]
+)
 @pytest.mark.parametrize("mode", ("train", "eval"))
-def test_output_is_exactly_zero_at_the_start(alpha, difference, mode):
-    if difference == "direct" and alpha == math.inf:
-        pytest.skip("no such model")
+def test_output_is_exactly_zero_at_the_start(difference, alpha, mode):
     net, x = mixed(torch.float32)
     outputs = getattr(lt.CenteredModel(net, alpha, difference=difference), mode)()(x, scale=2.0)
     assert isinstance(outputs, tuple)

@@ -16,7 +16,9 @@ def test_a_step_costs_five_thirds_of_a_plain_one_and_less_in_company():
     if result.returncode == 77:
         pytest.skip(result.stdout.strip())
     assert result.returncode == 0, result.stderr
-    for ratios in json.loads(result.stdout).values():
+    networks = json.loads(result.stdout)
+    assert networks.keys() == {"vgg11", "resnet18"}
+    for ratios in networks.values():
         for alpha in ("100", "1e+07", "inf"):
             assert ratios[alpha] == pytest.approx(5 / 3, rel=0.05)
         assert ratios["8 alphas, each"] == pytest.approx(33 / 24, rel=0.05)

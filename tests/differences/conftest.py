@@ -1,10 +1,40 @@
-"""The reference that pointwise rules are held against: divided differences in 200-digit arithmetic."""
+"""Grids of which the default run takes a part, and the reference of pointwise rules: 200-digit arithmetic."""
+
+import itertools
 
 import mpmath
 import pytest
 import torch
 
 DIGITS = 200
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "in_turn(*names): cases take the values of these parameters in turn")
+
+
+# A test marked in_turn is a grid of cases by the named parameters. In the default run every case meets every regime of
+# epsilon (1, small and 0) once, and the cases take the combinations of named values in the regime by turns; all other
+# combinations are slow.
+def pytest_itemcollected(item):
+    mark = item.get_closest_marker("in_turn")
+    if mark and not _has_its_turn(item, mark.args):
+        item.add_marker(pytest.mark.slow)
+
+
+def _has_its_turn(item, names):
+    grid = {parametrize.args[0]: list(parametrize.args[1]) for parametrize in item.iter_markers("parametrize")}
+
+    def own(some):
+        return tuple(item.callspec.params[name] for name in some)
+
+    others = [name for name in grid if name not in names]
+    case = list(itertools.product(*(grid[name] for name in others))).index(own(others))
+    regimes = {}
+    for values in itertools.product(*(grid[name] for name in names)):
+        epsilon = dict(zip(names, values, strict=True)).get("epsilon")
+        regimes.setdefault(epsilon if epsilon in (0, 1) else "small", []).append(values)
+    return any(own(names) == turns[(case + i) % len(turns)] for i, turns in enumerate(regimes.values()))
 
 
 @pytest.fixture

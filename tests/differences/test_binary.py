@@ -49,6 +49,7 @@ def difference(name, epsilon, pairs, varying):
     return on_pairs(operator, epsilon, operator(*(pair.primal for pair in pairs)), arguments, {}).difference
 
 
+@pytest.mark.in_turn("epsilon", "dtype")
 @pytest.mark.parametrize("dtype", (torch.float64, torch.float32), ids=str)
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("which", VARYING)

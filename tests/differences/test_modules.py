@@ -79,6 +79,7 @@ def with_theta(net, alpha):
     return model.double()
 
 
+@pytest.mark.in_turn("mode")
 @pytest.mark.parametrize("mode", (True, False))
 @pytest.mark.parametrize("name", MODULES)
 def test_modules(name, mode):

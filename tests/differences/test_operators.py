@@ -93,6 +93,7 @@ def test_infinite_alpha_is_the_derivative(case):
     torch.testing.assert_close(model(x), linear(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.in_turn("alpha")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("alpha", (1e4, 1e7, 1e12))
 def test_float32_is_accurate_at_large_alpha(case, alpha):

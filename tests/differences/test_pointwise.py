@@ -130,6 +130,7 @@ def points(name, epsilon, dtype):
     return a[inside], d[inside]
 
 
+@pytest.mark.in_turn("epsilon", "dtype")
 @pytest.mark.parametrize("dtype", (torch.float64, torch.float32), ids=str)
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -51,6 +51,7 @@ def test_differences_decide_the_integer(name, epsilon, dtype, assert_accurate):
         assert_accurate(result, function, epsilon, (a, d))
 
 
+@pytest.mark.in_turn("epsilon", "dtype")
 @pytest.mark.parametrize("dtype", (torch.float64, torch.float32), ids=str)
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("which", VARYING)

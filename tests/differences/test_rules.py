@@ -163,6 +163,7 @@ def with_gradients(function, d):
     return output.detach(), torch.autograd.grad(output, d, cotangent, materialize_grads=True)
 
 
+@pytest.mark.in_turn("epsilon", "move")
 @pytest.mark.parametrize("move", (1e-2, 1.0, 100.0))
 @pytest.mark.parametrize("epsilon", (1.0, 1e-2, 1e-4))
 @pytest.mark.parametrize("case", CASES)
@@ -180,6 +181,7 @@ def test_agrees_with_subtraction(case, epsilon, move):
         torch.testing.assert_close(gradient, reference, rtol=1e-9, atol=1e-9 * reference.abs().max().item())
 
 
+@pytest.mark.in_turn("epsilon", "move")
 @pytest.mark.parametrize("move", (1e-2, 100.0))
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("case", CASES)

@@ -50,6 +50,7 @@ def rows(epsilon, dtype=torch.float64):
     return a.to(dtype), (d / (epsilon or 1)).to(dtype)
 
 
+@pytest.mark.in_turn("epsilon", "dtype")
 @pytest.mark.parametrize("dtype", (torch.float64, torch.float32), ids=str)
 @pytest.mark.parametrize("epsilon", EPSILONS)
 @pytest.mark.parametrize("name", FUNCTIONS)
