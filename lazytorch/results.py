@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from .outcomes import Record, spell_seconds
 from .quantities import find_quantity
-from .runs import RunDirectory
+from .runs import RunDirectory, label
 
 SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
 
@@ -32,17 +31,23 @@ def closing_table(records: Sequence[Record]) -> str:
     """The members of a sweep, a line each, with the quantities that were measured."""
     keys = [key for key in SHOWN if any((record.summary or {}).get(key) is not None for record in records)]
     head = ["run", "status", *(find_quantity(key).name for key in keys), "seconds"]
-    labels = [Path(record.directory or "").name.rpartition("-")[0].split(",") for record in records]
-    common = set.intersection(*map(set, labels)) - {part for parts in labels for part in parts[:1]}
     rows = []
-    for record, parts in zip(records, labels, strict=True):
-        summary, name = record.summary or {}, ",".join(part for part in parts if part not in common)
+    for record, name in zip(records, _names(records), strict=True):
+        summary = record.summary or {}
         cells = [find_quantity(key).spell(summary.get(key)) for key in keys]
         rows.append([name, summary.get("status", "?"), *cells, _number(summary.get("seconds"))])
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
     )
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """What tells the members apart."""
+    changed = [RunDirectory(record.directory or "").config["changed"] for record in records]
+    keys = dict.fromkeys(key for own in changed for key in own)
+    varying = [key for key in keys if any(own.get(key) != changed[0].get(key) for own in changed)]
+    return [label({key: own[key] for key in varying if key in own}) or "–" for own in changed]
 
 
 def _percent(value: float) -> str:
