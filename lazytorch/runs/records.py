@@ -43,8 +43,10 @@ def write_object(path: Path, record: dict, checks: Mapping[str, Check], needed: 
         ValueError: it is no record that `read_object` would take.
     """
     check(record, checks, needed)
-    text = to_json(record, indent=2) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    content = to_json(record, indent=2).encode() + b"\n"
+    if len(content) > OBJECT_LIMIT:
+        raise ValueError(f"{path} would be larger than {OBJECT_LIMIT // MIB} MiB; write tables instead")
+    write_atomically(path, lambda file: file.write(content))
 
 
 def read_rows(path: Path) -> list[dict]:

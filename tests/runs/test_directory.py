@@ -172,6 +172,12 @@ def test_the_report_comes_back(run):
     assert run.report == report
 
 
+def test_a_report_too_large_to_be_read_is_not_written(run):
+    with pytest.raises(ValueError, match="report.json would be larger than 4 MiB; write tables instead"):
+        run.write_report({"text": "x" * 2**22})
+    assert run.report is None
+
+
 @pytest.mark.parametrize("torn", ['{"epoch": 2', '{"epoch": 2}', "{", '{"epoch": 2, "name": "\\u00', "\0\0\0", b"\xc3"])
 def test_a_torn_last_line_is_ignored_and_never_grown(run, torn):
     run.append({"epoch": 0})

@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -287,7 +288,7 @@ def test_it_works_with_the_locks_of_windows(tmp_path):
 
 def test_a_file_system_without_locks_is_named(run, monkeypatch):
     def claim(file):
-        raise OSError(37, "No locks available")
+        raise OSError(errno.ENOLCK, "")
 
     monkeypatch.setattr(lock, "_claim", claim)
     words = "no locks available while locking .*/.lock: use a runs_dir on a file system that can do it"
