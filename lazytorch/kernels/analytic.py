@@ -29,13 +29,24 @@ def mlp_kernel(x1: Tensor, x2: Tensor | None = None, depth: int = 2, gain: float
         x1: (n1, ...) inputs, flattened.
         x2: (n2, ...) inputs; None means x1.
 
+        depth: the number of hidden layers, 0 or more.
+        gain: the factor of the weights' Xavier-normal deviation.
+        bias: whether biases are trained.
+
     Returns:
-        (n1, n2), in the inputs' type.
+        (n1, n2), in the inputs' type. Cost: one product of the inputs and about 10 ``depth`` passes over (n1, n2).
+
+    Raises:
+        ValueError: a negative ``depth``, or inputs that are not real floating numbers of one type and size, (n, ...).
     """
     if depth < 0:
         raise ValueError(f"depth must be 0 or more, got {depth}: give the number of hidden layers")
-    x1 = x1.flatten(1)
-    x2 = x1 if x2 is None else x2.flatten(1)
+    x1, x2 = _vectors(x1), _vectors(x1 if x2 is None else x2)
+    if (x1.shape[1], x1.dtype) != (x2.shape[1], x2.dtype):
+        raise ValueError(
+            f"inputs of x1 are {x1.shape[1]} numbers of {x1.dtype}, those of x2 {x2.shape[1]} of {x2.dtype}: "
+            "give alike ones"
+        )
     # Of x1 with x2, of x1 and of x2 with themselves.
     cross, first, second = x1 @ x2.T, x1.square().sum(1), x2.square().sum(1)
     kernel = cross + bias
@@ -49,3 +60,10 @@ def mlp_kernel(x1: Tensor, x2: Tensor | None = None, depth: int = 2, gain: float
         first, second = variance * first / 2, variance * second / 2
         kernel = cross + bias + following * (math.pi - angle) / (2 * math.pi) * kernel
     return kernel
+
+
+def _vectors(x: Tensor) -> Tensor:
+    if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point():
+        found = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"inputs are {found}: give a tensor (n, ...) of real floating numbers")
+    return x.flatten(1)

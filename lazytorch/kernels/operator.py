@@ -34,8 +34,8 @@ class Jacobian(LinearOperator):
         batch_size: inputs of one pass.
 
     Raises:
-        ValueError: examples that interact, random outputs, nothing trainable, unknown names in ``weights``, or outputs
-            that are not one tensor.
+        ValueError: examples that interact, random outputs, nothing trainable, unknown names in ``weights``, outputs
+            that are not one tensor, or a ``batch_size`` below 1.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class Jacobian(LinearOperator):
     ):
         net = net.to_module() if isinstance(net, Anchored) else net
         trainable = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         if not trainable:
             raise ValueError(f"{type(net).__name__} has no trainable parameters: a Jacobian needs at least one")
         values = values_at(net, weights)
@@ -76,7 +78,7 @@ class Jacobian(LinearOperator):
         return total.cpu().numpy()
 
     def _exactly(self):
-        return exact_derivatives(self._like.device.type)
+        return exact_derivatives(self._like.device)
 
     def _function(self, batch: tuple[Tensor, ...]):
         return lambda weights: self._network(batch, values=weights)[0]
@@ -92,19 +94,29 @@ class Jacobian(LinearOperator):
         return {name: p.view_as(t) for (name, t), p in zip(self._weights.items(), parts, strict=True)}
 
 
-def kernel_operator(net: nn.Module, x1, x2=None, **options) -> LinearOperator:
+def kernel_operator(
+    net: nn.Module,
+    x1: Tensor | tuple[Tensor, ...],
+    x2: Tensor | tuple[Tensor, ...] | None = None,
+    weights: dict[str, Tensor] | None = None,
+    batch_size: int = 128,
+) -> LinearOperator:
     """The full tangent kernel J(x1) J(x2)^T, (n1 K x n2 K), never formed; x2=None means x1.
 
-    ``options`` are those of :class:`Jacobian`. A product costs one pass with each Jacobian.
+    Cost: a product is one product with each :class:`Jacobian`, whose other arguments ``weights`` and ``batch_size``
+    are, and whose inputs ``x1`` (n1, ...) and ``x2`` (n2, ...).
+
+    Raises:
+        ValueError: as :class:`Jacobian`.
     """
-    left = Jacobian(net, x1, **options)
-    return left @ (left if x2 is None else Jacobian(net, x2, **options)).T
+    left = Jacobian(net, x1, weights, batch_size)
+    return left @ (left if x2 is None else Jacobian(net, x2, weights, batch_size)).T
 
 
 def top_eigenpairs(kernel: LinearOperator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The largest eigenvalues (count,), from the largest, and their eigenvectors (N, count), of a symmetric operator.
 
-    By implicitly restarted Lanczos (ARPACK, ``scipy.sparse.linalg.eigsh``) to rounding; operators of
+    By implicitly restarted Lanczos (ARPACK, ``scipy.sparse.linalg.eigsh``) to rounding; operators (N x N) of
     at most 64 rows are formed. Cost: a few times ``count`` products, with a progress bar, and 2 count + 20 vectors.
 
     Raises:

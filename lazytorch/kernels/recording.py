@@ -194,8 +194,10 @@ class Network:
 
 
 @contextmanager
-def exact_derivatives(device: str) -> Iterator[None]:
+def exact_derivatives(device: torch.device) -> Iterator[None]:
     """No reduced precision of products (TF32, bfloat16), no autocast, no no_grad; as it was afterwards.
+
+    So are the states of the generators of the CPU and of ``device``, which a random network draws from.
 
     Raises RuntimeError under inference_mode, which nothing inside can leave for tensors made under it.
     """
@@ -212,8 +214,9 @@ def exact_derivatives(device: str) -> Iterator[None]:
     try:
         for setting in settings:
             setattr(setting, name, exact)
-        cast = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with cast, torch.enable_grad():
+        kind, drawn_from = device.type, [device] if device.type == "cuda" else []
+        cast = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+        with cast, torch.enable_grad(), torch.random.fork_rng(drawn_from):
             yield
     finally:
         for setting, value in zip(settings, before, strict=True):

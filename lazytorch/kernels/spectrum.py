@@ -47,7 +47,8 @@ def kernel_spectrum(kernel: Tensor) -> Spectrum:
     the eigenvalues of a kernel too large to form, ``top_eigenpairs``.
 
     Raises:
-        ValueError: the kernel is not one of these, not symmetric, not finite, or zero.
+        TypeError: the kernel is not a tensor of real floating numbers.
+        ValueError: it is empty, of another kind, not symmetric, not finite, or zero.
     """
     matrix = symmetric_matrix(kernel)
     if not matrix.any():

@@ -60,7 +60,7 @@ class Workers:
         dist.all_gather_object(values, value, group=self.group)
         return values
 
-    def from_first(self, value: Value | None) -> Value:
+    def from_first(self, value: Value) -> Value:
         """The value of the first process."""
         return self.gather(value)[0]
 

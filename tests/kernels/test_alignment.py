@@ -55,3 +55,50 @@ def test_refusals(kernel):
         lt.kernel_alignment(torch.randn(7, 7), labels)
     with pytest.raises(ValueError, match="inputs with themselves"):
         lt.kernel_alignment(kernel[:, :5], labels)
+    with pytest.raises(ValueError, match=r"\(7, 7, 3, 2\) is not one matrix"):
+        lt.kernel_alignment(kernel[..., :2], labels)
+
+
+@pytest.mark.parametrize(
+    "k, error, message",
+    (
+        (torch.empty(0, 0), ValueError, "k is empty"),
+        (torch.ones(7, 7, 0, 0), ValueError, "k is empty"),
+        (torch.full((7, 7), torch.inf), ValueError, "k has entries that are not finite"),
+        (torch.eye(7).int(), TypeError, r"k is of torch.int32: give .*\.double"),
+        (torch.eye(7).cfloat(), TypeError, "k is of torch.complex64"),
+        (torch.eye(7).tolist(), TypeError, "k is a list: give a tensor"),
+    ),
+)
+def test_kernels_that_are_none(k, error, message):
+    with pytest.raises(error, match=message):
+        lt.kernel_alignment(k, torch.arange(len(k)) % 3)
+
+
+@pytest.mark.parametrize(
+    "y, error, message",
+    (
+        (torch.full((7, 1), torch.nan), ValueError, "y has entries that are not finite"),
+        (torch.tensor([[1.0], [torch.inf]] + [[0.0]] * 5), ValueError, "y has entries that are not finite"),
+        (torch.ones(7, 0), ValueError, r"give \(7,\) integer labels"),
+        (torch.ones(7, 1).cfloat(), TypeError, "y is torch.complex64"),
+        ([0, 1, 1, 0, 1, 1, 0], TypeError, "y is list: give a tensor"),
+    ),
+)
+def test_labels_that_are_none(kernel, y, error, message):
+    with pytest.raises(error, match=message):
+        lt.kernel_alignment(kernel, y)
+
+
+def test_labels_are_names_of_classes_and_scales_do_not_matter(kernel):
+    labels = torch.tensor([2, 0, 4, 2, 2, 0, 4])
+    expected = pytest.approx(lt.kernel_alignment(kernel, labels), rel=1e-12)
+    assert lt.kernel_alignment(kernel, labels * 10**15 - 7) == expected
+    for scale in (1e-200, 1e200):
+        assert lt.kernel_alignment(scale * kernel, labels) == expected
+    binary = labels == 2
+    targets = binary[:, None].double()
+    expected = pytest.approx(lt.kernel_alignment(kernel, targets), rel=1e-12)
+    assert lt.kernel_alignment(kernel, binary) == expected
+    for y in (1e-200 * targets, 1e200 * targets, targets + 1e4):
+        assert lt.kernel_alignment(kernel, y) == pytest.approx(lt.kernel_alignment(kernel, targets), rel=1e-7)

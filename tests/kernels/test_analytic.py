@@ -65,3 +65,18 @@ def test_zero_inputs_and_linear_networks():
     torch.testing.assert_close(mlp_kernel(x, depth=0), x @ x.T + 1)
     with pytest.raises(ValueError, match="depth must be 0 or more"):
         mlp_kernel(x, depth=-1)
+
+
+@pytest.mark.parametrize(
+    "x2, message",
+    (
+        (torch.ones(2, 4).double(), "5 numbers.*4 of"),
+        (torch.ones(2, 5), "torch.float64.*torch.float32.*alike"),
+        (torch.ones(5).double(), r"\(5,\): give a tensor \(n, ...\)"),
+        (torch.ones(2, 5).long(), "torch.int64"),
+        ([1.0], "inputs are list"),
+    ),
+)
+def test_unsuitable_inputs(x2, message):
+    with pytest.raises(ValueError, match=message):
+        mlp_kernel(inputs(), x2)

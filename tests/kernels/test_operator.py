@@ -115,6 +115,8 @@ def test_refusals():
     with pytest.raises(ValueError, match="different numbers of examples"):
         Jacobian(nn.Bilinear(3, 3, 2), (torch.randn(3, 3), torch.randn(5, 3)))
     assert Jacobian(net, [x]).shape == Jacobian(net, x).shape
+    with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
+        Jacobian(net, x, batch_size=0)
     with pytest.raises(ValueError, match="mixes the examples"):
         Jacobian(network().train(), x)
     with pytest.raises(ValueError, match="no trainable parameters"):

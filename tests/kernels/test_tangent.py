@@ -471,16 +471,3 @@ def test_the_reference_is_that_of_finite_differences():
         parameter[0, 0, 0, 0] += step
         slope = (net(x) - before) / step
     torch.testing.assert_close(jacobians[:, 0], slope[0], rtol=1e-4, atol=1e-7)
-
-
-def test_drift_and_distance():
-    k0 = torch.randn(3, 3, 2, 2, dtype=torch.float64)
-    kt = k0 + 0.1 * torch.randn_like(k0)
-    assert lt.kernel_drift(k0, kt) == pytest.approx(((kt - k0).norm() / k0.norm()).item())
-    cosine = torch.cosine_similarity(k0.flatten(), kt.flatten(), dim=0).item()
-    assert lt.kernel_distance(k0, kt) == pytest.approx(1 - cosine)
-    assert lt.kernel_distance(k0, 3 * k0) == pytest.approx(0, abs=1e-15)
-    assert lt.kernel_drift(k0, 3 * k0) == pytest.approx(2)
-    for measure in (lt.kernel_drift, lt.kernel_distance):
-        with pytest.raises(ValueError, match="shapes"):
-            measure(k0, k0[:, :, 0, 0])
