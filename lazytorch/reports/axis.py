@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 from .values import number, spell
 
 MAX_TICKS = 8
+DENSE = 20  # values, beyond which a logarithmic axis ends with them and not with their decades
 FAR = 1.5  # decades from the outermost value to infinity, or to zero
 
 
@@ -77,6 +78,9 @@ class Axis:
         self._far = FAR
         self._low, self._high = math.floor(logs[0] + 1e-9), math.ceil(logs[-1] - 1e-9)
         self._margin = 0.5
+        if len(logs) > DENSE:
+            self._low, self._high = logs[0], logs[-1]
+            self._margin = 0.04 * (self._high - self._low)
         if self._is_spelt(logs):
             self._low, self._high = logs[0], logs[-1]
             self._margin = max(0.12 * (self._high - self._low), 0.1)
@@ -108,8 +112,9 @@ class Axis:
             return [tick for tick in axes.xaxis.get_major_locator()() if low <= tick <= self._high + self._margin]
         if self._spelt:
             return self.finite
-        step = max(1, math.ceil((self._high - self._low) / MAX_TICKS))
-        return [10.0**k for k in range(self._low, self._high + 1, step)] if self.finite else []
+        first, last = math.ceil(self._low - 1e-9), math.floor(self._high + 1e-9)
+        step = max(1, math.ceil((last - first) / MAX_TICKS))
+        return [10.0**k for k in range(first, last + 1, step)] if self.finite else []
 
     def _spell(self, tick: float) -> str:
         if self.log and not self._spelt:

@@ -20,7 +20,7 @@ from .traces import MARK, Grid, Traces, grid, reasons, trace
 from .values import key_of, number, order_of
 
 MAX_ROWS = 4
-LEGEND = 8  # values of ``by`` that the legend names
+LEGEND = 10  # values of ``by`` that the legend names
 HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="white")
 
 
@@ -254,7 +254,7 @@ def _caption(look: Look) -> str:
     spread = {
         frozenset(): "",
         frozenset({"deviation"}): "mean ± standard deviation, ",
-        frozenset({"extent"}): "mean, from least to greatest, ",
+        frozenset({"extent"}): "mean, bars from least to greatest, ",
     }
     both = "mean ± standard deviation, on logarithmic axes from least to greatest, "
     return spread.get(frozenset(look.spreads), both) + n

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from ..quantities import GREY, Quantity
 from .axis import Axis
+from .labels import shorten
 from .sections import Section
 from .style import BOUND, CROSS, GUIDES, Style, mathematics, plain, words
 from .traces import BOUND as BOUND_ROLE
@@ -88,10 +89,10 @@ def _draw_line(axes: Axes, axis: Axis, traces: Traces, line: Trace, look: Look, 
     if line.role == BOUND_ROLE:
         axes.plot(x, y, color=color, label=name, gid="bound", **BOUND)
         return
-    if whole or traces.panel.trajectory:
+    if whole and not traces.panel.trajectory:
         values = [[scale * value for value in line.values[index]] for index in shown]
         look.counts |= {len(one) for one in line.values}
-        _draw_spread(axes, x, values, color, log, look)
+        _draw_spread(axes, x, values, color, log, look, len(x) > FEW or bool(traces.by))
     few = len(shown) <= FEW and not traces.panel.trajectory
     marker = style.marker if few or line.role == MARK else ""
     if traces.by and marker and line.role != MARK:
@@ -137,14 +138,14 @@ def _is_inside(axis: Axis, place: object) -> bool:
     return found is not None and math.isfinite(found) and not (axis.log and found == 0)
 
 
-def _draw_spread(axes: Axes, x: np.ndarray, values: list[list[float]], color: str, log: bool, look: Look) -> None:
-    """Bars, or a band where there are many points: the sample standard deviation; on log axes least to greatest."""
+def _draw_spread(axes: Axes, x: np.ndarray, values: list, color: str, log: bool, look: Look, band: bool) -> None:
+    """Bars, or a band: the sample standard deviation; on logarithmic axes from the least to the greatest."""
     if not values or max(map(len, values)) < 2:
         return
     look.spreads.add("extent" if log else "deviation")
     errors = np.array([extent(one) if log else deviation(one) for one in values]).T
     means = np.array([np.mean(one) for one in values])
-    if len(x) <= FEW:
+    if not band:
         axes.errorbar(x, means, errors, linestyle="none", capsize=2, elinewidth=1, color=color)
         return
     low = means - errors[0]
@@ -181,7 +182,7 @@ def _mark_axis(axes: Axes, axis: Axis, places: Iterable, height: float = 0, **st
 
 def _is_log_x(section: Section, traces: Traces, x: Quantity) -> bool:
     finite = [value for place in traces.places if (value := number(place)) and math.isfinite(value)]
-    if x.log or traces.panel.guides:
+    if x.log or (traces.panel.guides and traces.x == traces.panel.x):
         return True
     is_setting = any(traces.x in run.fields or section.resolve(traces.x) for run in section.runs)
     wide = len(finite) > 2 and min(finite) > 0 and max(finite) >= 10**SETTINGS_DECADES * min(finite)
@@ -228,7 +229,8 @@ def _draw_guides(axes: Axes, axis: Axis, traces: Traces, look: Look) -> None:
     """Lines of the panel's slopes, each over the line whose own slope is nearest."""
     curves = [_finite_points(look.section, axis, line) for line in traces.lines if line.role != BOUND_ROLE]
     curves = [curve for curve in curves if len(curve)]
-    for slope in traces.panel.guides if curves else ():
+    is_asked = curves and traces.x == traces.panel.x  # on another axis the slopes would mean nothing
+    for slope in traces.panel.guides if is_asked else ():
         curve = min(curves, key=lambda curve: abs(_slope(curve) - slope))
         first, (last, value) = curve[0][0], curve[-1]
         first = min([first, *(other[0][0] for other in curves)])
@@ -260,22 +262,17 @@ def _guide_label(x: Quantity, slope: float) -> str:
 
 
 def _y_label(section: Section, traces: Traces) -> str:
-    """The quantity; of several what their names have in common."""
+    """The quantity; of several what their names have in common, or all names."""
     columns = dict.fromkeys(line.column for line in traces.lines if line.role != BOUND_ROLE)
     shown = [section.quantity(column) for column in columns]
     if len(shown) == 1:
         return mathematics(shown[0].title)
     unit = " (%)" if shown and all(one.percent for one in shown) else ""
-    texts = [(words(one.short) or one.name.replace("_", " ")).split() for one in shown]
-    return plain(" ".join(_common(texts))) + unit
+    texts = [words(one.short) or one.name.replace("_", " ") for one in shown]
+    return plain(common(texts) or shorten(", ".join(texts))) + unit
 
 
-def _common(texts: list[list[str]]) -> list[str]:
-    """The words that all ``texts`` end with, or else begin with."""
-    for order in (-1, 1):
-        same = 0
-        while all(len(text) > same and text[::order][same] == texts[0][::order][same] for text in texts) and texts:
-            same += 1
-        if same:
-            return texts[0][::order][:same][::order]
-    return ["value"]
+def common(texts: Sequence[str]) -> str:
+    """The words that all ``texts`` have."""
+    split = [text.split() for text in texts]
+    return " ".join(word for word in (split[0] if split else []) if all(word in other for other in split))
