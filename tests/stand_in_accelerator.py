@@ -4,14 +4,13 @@ Its arguments are faults to plant in the step, each in a process of its own, or 
 as one JSON object a line.
 """
 
-import json
 import os
 import sys
 import traceback
 from unittest import mock
 
 import torch
-from stand_in import DEVICE, FakeTensorMode
+from stand_in import DEVICE, FakeTensorMode, leave_with
 from torch import nn
 
 import lazytorch as lt
@@ -91,6 +90,5 @@ def end_of_run(fault: str) -> str:
 if __name__ == "__main__":
     for fault in sys.argv[1:]:  # forked, as a fault can leave the stand-in in a state that crashes
         if os.fork() == 0:
-            print(json.dumps({fault: end_of_run(fault)}), flush=True)
-            os._exit(0)
+            leave_with({fault: end_of_run(fault)})
         os.wait()

@@ -99,7 +99,7 @@ def test_float32_follows_the_reference_with_relu(alpha, seeds):
     """Units whose gate flips within rounding make the error; hence a median, and a bound on the worst seed."""
     errors = [error("relu", alpha, seed, torch.float32) for seed in seeds]
     assert statistics.median(errors) <= 1e-3
-    assert max(errors) <= 2e-2
+    assert all(error <= 2e-2 for error in errors)  # false of NaN, which max() may pass over
 
 
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
