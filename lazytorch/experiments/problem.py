@@ -17,6 +17,7 @@ from .experiment import Experiment
 from .fields import key
 
 LIBRARY = "lazytorch.models."
+FROM_THE_DATA = ("classes", "channels", "size")  # a model's keys that the images fill in unless they are given
 HINTS = "hints"  # what suits a model: the side of its images, a learning rate
 
 
@@ -54,6 +55,7 @@ class NetworkExperiment(Experiment):
         """As of any experiment; of the model, its target and the keys that differ from the target's defaults."""
         target = self.model.get("_target_")
         usual = models.signature_defaults(str(target)) | {HINTS: self.model.get(HINTS)}
+        usual = {name: value for name, value in usual.items() if name not in FROM_THE_DATA}
         found = {f"model.{k}": v for k, v in self.model.items() if k not in usual or usual[k] != v}
         found |= {name: value for name, value in super().changed().items() if name != "model"}
         if self.image_size is not None:
