@@ -1,5 +1,5 @@
 """``python -m lazytorch``."""
 
-from lazytorch.cli import main
+from .cli import main
 
 main()

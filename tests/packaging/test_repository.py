@@ -31,3 +31,15 @@ def test_no_machine_path_or_package_index_in_the_text():
     machine = re.compile(rb"(^|[^\w.])/(home|root|Users|work|opt)/\w|(index|find)-(url|links)\b")
     files = [CHECKOUT / name for name in result.stdout.split("\0") if name]
     assert [str(path) for path in files if path.is_file() and machine.search(path.read_bytes())] == []
+
+
+def test_imports_inside_the_package_are_relative():
+    """A rule that ruff has not: it takes relative imports for what they resolve to."""
+    absolute = re.compile(r"^\s*(from|import) lazytorch\b", re.MULTILINE)
+    files = (CHECKOUT / "lazytorch").rglob("*.py")
+    assert [str(path) for path in files if absolute.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_citation_has_the_packages_version():
+    version = re.search(r'^version = "([^"]+)"', (CHECKOUT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert f"version: {version.group(1)}\n" in (CHECKOUT / "CITATION.cff").read_text(encoding="utf-8")
