@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
@@ -15,7 +16,7 @@ from ..linearized import linearize
 from ..verdict import verdict
 
 
-def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -> dict:
+def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -> dict[str, Any]:
     """How far the training that led from ``net_0``, at w_0, to ``net``, at w, was from that of the linearized model.
 
     Measured in float64 and evaluation mode, on copies: the modules with their buffers and modes, and torch's
@@ -62,8 +63,9 @@ def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -
     devices = {t.device for t in (*net_0.parameters(), *net.parameters(), *inputs) if t.is_cuda}
     with torch.random.fork_rng(list(devices)):
         start, end = _copies(net_0, net)
-        with torch.no_grad():
-            _outputs(start, inputs), _outputs(end, inputs)  # raise what the networks raise
+        for net in (start, end):
+            with torch.no_grad():
+                _outputs(net, inputs)  # raises what the network raises
         measured, missing = {}, {}
         for measure, names in MEASURES.items():
             try:
