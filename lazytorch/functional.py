@@ -61,7 +61,7 @@ def forward_differentiable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def jvp(function, primals: tuple, tangents: tuple, has_aux: bool = False) -> tuple:
+def jvp(function, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:
     """``torch.func.jvp``, without the warnings of what torch loads at its first call."""
     if not torch.compiler.is_compiling():
         _load_forward_mode()
