@@ -131,7 +131,7 @@ class Axis:
         axes.set_xlim(-0.5, len(self.words) - 0.5)
         texts = [spell(word).replace("$", r"\$") for word in self.words]
         axes.xaxis.set_minor_locator(NullLocator())
-        long = sum(map(len, texts)) > 40
+        long = sum(map(len, texts)) > 28
         axes.set_xticks(range(len(texts)), texts, rotation=25 if long else 0, ha="right" if long else "center")
 
 

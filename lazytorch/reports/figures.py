@@ -25,14 +25,6 @@ HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="whit
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and what is to be said beside it; no ``canvas`` if nothing was measured for it."""
-
-    canvas: Canvas | None
-    notes: list[str]
-
-
-@dataclass(frozen=True)
 class _Cell:
     """What one axes shows; ``title`` names its series."""
 
@@ -40,11 +32,11 @@ class _Cell:
     title: str = ""
 
 
-def draw(section: Section, figure: Figure) -> Drawn:
-    """Draw ``figure``; panels for which no run measured anything are left out, and the notes say why."""
+def draw(section: Section, figure: Figure) -> tuple[Canvas | None, list[str]]:
+    """Draw ``figure``, None if nothing was measured for it, and say what panels were left out, and why."""
     contents, notes = _contents(section, figure)
     if not contents:
-        return Drawn(None, notes)
+        return None, notes
     rows = _rows(section, contents)
     if len(rows) > MAX_ROWS:
         notes.append(f"The first {MAX_ROWS} of {len(rows)} series are shown.")
@@ -58,7 +50,7 @@ def draw(section: Section, figure: Figure) -> Drawn:
             for axes in row_of_axes[len(row) :]:
                 axes.set_axis_off()
         _legends(canvas, rows, look)
-    return Drawn(canvas, notes)
+    return canvas, notes
 
 
 def _contents(section: Section, figure: Figure) -> tuple[list[tuple], list[str]]:

@@ -1,6 +1,5 @@
 """How the figures look: one colour and one marker a quantity, or one colour a series where there are several."""
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -121,11 +120,6 @@ def mathematics(label: str) -> str:
     except (ValueError, RuntimeError):
         return plain(label)
     return label
-
-
-def words(label: str) -> str:
-    """A label without its mathematics."""
-    return " ".join(re.sub(r"\$[^$]*\$", " ", label).split())
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
