@@ -87,10 +87,15 @@ class Axis:
             self._spelt = True
 
     def _is_spelt(self, logs: list[float]) -> bool:
-        """Whether the ticks are the values: few, apart, and not all decades."""
+        """Whether the ticks are the values: few, apart, within three decades, and not all of them decades."""
         decades = all(abs(log - round(log)) < 1e-9 for log in logs)
         apart = 0.08 * (logs[-1] - logs[0] + FAR * self.infinite + FAR * self.zero)
-        return 1 < len(logs) <= 8 and not decades and min(b - a for a, b in pairwise(logs)) >= apart
+        return (
+            1 < len(logs) <= 8
+            and logs[-1] - logs[0] <= 3
+            and not decades
+            and min(b - a for a, b in pairwise(logs)) >= apart
+        )
 
     def _limits(self) -> tuple[float, float]:
         """The ends of the axis; of a logarithmic one their logarithms."""

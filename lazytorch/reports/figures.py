@@ -41,6 +41,8 @@ def draw(section: Section, figure: Figure) -> tuple[Canvas | None, list[str]]:
     if len(rows) > MAX_ROWS:
         notes.append(f"The first {MAX_ROWS} of {len(rows)} series are shown.")
         rows = rows[:MAX_ROWS]
+    titles = distinct([cell.title for row in rows for cell in row])
+    rows = [[replace(cell, title=titles[cell.title]) for cell in row] for row in rows]
     with house_style():
         look = _look(section, [cell.content for row in rows for cell in row if isinstance(cell.content, Traces)])
         canvas, grid_of_axes = _canvas(rows)
@@ -145,8 +147,7 @@ def _draw_cell(canvas: Canvas, axes: Axes, cell: _Cell, look: Look) -> None:
     else:
         draw_panel(axes, cell.content, look)
     if cell.title:
-        shown = plain(distinct([cell.title])[cell.title])
-        axes.set_title(f"{axes.get_title(loc='left')} {shown}".strip(), loc="left")
+        axes.set_title(f"{axes.get_title(loc='left')} {plain(cell.title)}".strip(), loc="left")
 
 
 def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:

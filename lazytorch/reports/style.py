@@ -108,18 +108,21 @@ def symbol(label: str, **style) -> Line2D:
 
 def plain(text: str) -> str:
     """``text`` that matplotlib shows as it is, in one line."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(shown.split()).replace("$", r"\$")
+    return _one_line(text).replace("$", r"\$")
 
 
 def mathematics(label: str) -> str:
     """A label with mathematics between dollars; as plain text if matplotlib cannot set it."""
-    label = " ".join(label.split())
+    label = _one_line(label)
     try:
         MathTextParser("path").parse(label)
     except (ValueError, RuntimeError):
         return plain(label)
     return label
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
