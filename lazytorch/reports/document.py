@@ -71,7 +71,7 @@ def escape_markdown(text: str) -> str:
     """``text`` in one line, with whatever Markdown would read in it escaped."""
     line = re.sub(r"([\\`*_{}\[\]|$~])", r"\\\1", " ".join(str(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"^(#|[-+](?= )|\d+[.)](?= ))", r"\\\1", line)
+    return re.sub(r"^(\d+(?=[.)] )|(?=#|[-+] ))", r"\1\\", line)
 
 
 def _markdown(block: Block) -> str:
