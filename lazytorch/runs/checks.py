@@ -3,48 +3,49 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from .reading import shown
 
 STATUS = ("finished", "diverged", "interrupted", "failed")
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_alpha(value: object) -> bool:
+def _is_alpha(value: Any) -> bool:
     return _is_number(value) and value > 0
 
 
-def _is_written_alpha(value: object) -> bool:
+def _is_written_alpha(value: Any) -> bool:
     return value == "inf" or _is_alpha(value)
 
 
-def _is_mapping(value: object) -> bool:
+def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
-def _is_mapping_of_strings(value: object) -> bool:
+def _is_mapping_of_strings(value: Any) -> bool:
     return _is_mapping(value) and all(item is None or isinstance(item, str) for item in value.values())
 
 
-def _is_list_of_mappings(value: object) -> bool:
+def _is_list_of_mappings(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_mapping, value))
 
 
-def _are_claims(value: object) -> bool:
+def _are_claims(value: Any) -> bool:
     return _is_list_of_mappings(value) and all(
         isinstance(claim.get("text"), str) and (claim.get("held") is None or isinstance(claim["held"], bool))
         for claim in value
     )
 
 
-Check = tuple[Callable[[object], bool], str]
+Check = tuple[Callable[[Any], bool], str]
 ALPHA: Check = (_is_alpha, "a number in (0, inf]")
 WRITTEN_ALPHA: Check = (_is_written_alpha, 'a positive number or "inf"')
 INTEGER: Check = (_is_integer, "an integer")
@@ -84,7 +85,7 @@ REPORT = {
 }
 
 
-def check(record: object, checks: Mapping[str, Check], needed: tuple[str, ...] = ()) -> None:
+def check(record: Any, checks: Mapping[str, Check], needed: tuple[str, ...] = ()) -> None:
     """Refuse a record that is not a mapping, or has a value of another kind; a key that may be absent may be null.
 
     Raises:

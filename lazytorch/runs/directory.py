@@ -91,12 +91,12 @@ class RunDirectory:
     @property
     def summary(self) -> dict | None:
         """The result, or None while there is none; an infinite alpha is the string "inf"."""
-        return read_object(self._summary, SUMMARY)
+        return read_object(self._summary, SUMMARY, needed=("status",))
 
     def write_summary(self, summary: dict) -> None:
-        """Replace summary.json, whole or not at all."""
+        """Replace summary.json, whole or not at all; it has a status: finished, diverged, interrupted or failed."""
         self._restore_config()
-        write_object(self._summary, summary, SUMMARY)
+        write_object(self._summary, summary, SUMMARY, needed=("status",))
 
     @property
     def report(self) -> dict | None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from .checks import ROW, Check, check, damaged
 from .reading import MIB, check_plain, decode, read_bytes
@@ -18,7 +19,7 @@ def to_json(record: dict, indent: int | None = None) -> str:
     return json.dumps(_strict(record), indent=indent, allow_nan=False)
 
 
-def read_object(path: Path, checks: Mapping[str, Check]) -> dict | None:
+def read_object(path: Path, checks: Mapping[str, Check], needed: tuple[str, ...] = ()) -> dict | None:
     """The object in a file; None if there is no such file.
 
     Raises:
@@ -29,21 +30,23 @@ def read_object(path: Path, checks: Mapping[str, Check]) -> dict | None:
         return None
     try:
         record = _parse(content)
-        check(record, checks)
+        check(record, checks, needed)
     except ValueError as error:
         raise damaged(path, error, "remove it and start the run again, which goes on where it was") from None
     return record
 
 
-def write_object(path: Path, record: dict, checks: Mapping[str, Check]) -> None:
+def write_object(path: Path, record: dict, checks: Mapping[str, Check], needed: tuple[str, ...] = ()) -> None:
     """Replace the file, whole or not at all.
 
     Raises:
         ValueError: it is no record that `read_object` would take.
     """
-    check(record, checks)
-    text = to_json(record, indent=2) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    check(record, checks, needed)
+    content = to_json(record, indent=2).encode() + b"\n"
+    if len(content) > OBJECT_LIMIT:
+        raise ValueError(f"{path} would be larger than {OBJECT_LIMIT // MIB} MiB; write tables instead")
+    write_atomically(path, lambda file: file.write(content))
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -81,7 +84,7 @@ def _read_row(path: Path, number: int, line: bytes) -> dict:
     return row
 
 
-def _parse(content: bytes) -> object:
+def _parse(content: bytes) -> Any:
     text = decode(content)
     if not text.strip():
         raise ValueError("it is empty")

@@ -12,6 +12,8 @@ from .writing import write_atomically
 
 LIMIT = 256 * MIB
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
+QUOTE = '"'
+QUOTED = re.compile(r'[,"\r\n]')
 
 Value = float | int | str | None
 
@@ -46,12 +48,9 @@ def write_table(path: Path, rows: list[dict]) -> None:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     if rows and not columns:
         raise ValueError(f"the rows of {path} are empty; give each its columns")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if columns:
-        writer.writerow([_spell(column, "a column") for column in columns])
-    writer.writerows([_spell(row.get(column), column) for column in columns] for row in rows)
-    content = text.getvalue().encode()
+    header = [_spell(column, "a column") for column in columns]
+    body = [[_spell(row.get(column), column) for column in columns] for row in rows]
+    content = "".join(map(_line, [header, *body] if columns else [])).encode()
     write_atomically(path, lambda file: file.write(content))
 
 
@@ -79,6 +78,12 @@ def _spell(value: object, column: str) -> str:
     if "\0" in value or len(value) > csv.field_size_limit():
         raise ValueError(f"{column} is {shown(value)}; a table holds no NUL byte and no such long string")
     return value
+
+
+def _line(cells: list[str]) -> str:
+    # The writer of the standard library leaves a carriage return bare, which its reader takes for the end of the row.
+    quoted = [f'"{cell.replace(QUOTE, QUOTE * 2)}"' if QUOTED.search(cell) else cell for cell in cells]
+    return (",".join(quoted) or '""') + "\n"
 
 
 def _parse(text: str) -> Value:

@@ -1,6 +1,7 @@
 """config.yaml: one YAML mapping of plain values, without anchors, aliases and tags."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -53,7 +54,7 @@ def read_config(path: Path) -> dict:
     return record
 
 
-def _parse(text: str) -> object:
+def _parse(text: str) -> Any:
     if not text.strip():
         raise ValueError("it is empty")
     try:
