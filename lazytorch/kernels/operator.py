@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..anchored import Anchored
 from ..functional import forward_differentiable, jvp, values_at
+from ..progress import bar as progress_bar
 from .inspection import inspect_network
 from .recording import Network, exact_derivatives
 from .tangent import as_inputs
@@ -155,7 +155,7 @@ def _lanczos(operator: LinearOperator, count: int, which: str) -> tuple[np.ndarr
         chosen = slice(rows - count, rows) if which == "LA" else slice(count)
         return values[chosen], vectors[:, chosen]
     start = np.random.default_rng(0).standard_normal(rows).astype(operator.dtype)
-    with tqdm(desc="kernel products", unit="product", delay=2) as bar:
+    with progress_bar(desc="kernel products", unit="product", delay=10) as bar:
         counted = LinearOperator(operator.shape, lambda v: (bar.update(), operator.matvec(v))[1], dtype=operator.dtype)
         try:
             return eigsh(counted, count, which=which, v0=start, ncv=min(rows, 2 * count + BASIS[which]))

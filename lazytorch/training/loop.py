@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..data import DeviceData
-from ..data.progress import bar
 from ..differences.pair import check_lost
+from ..progress import bar
 from ..quantities import summary_names
 from ..shared_start import can_share, separate
 from ..verdict import verdict

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from lazytorch.data import progress
-from lazytorch.data.progress import bar
+from lazytorch.progress import bar
 
 
 class Terminal(io.StringIO):
