@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from lazytorch.data import progress
+from lazytorch import progress
 from lazytorch.progress import bar
 
 
