@@ -25,14 +25,6 @@ HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="whit
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and what is to be said beside it; no ``canvas`` if nothing was measured for it."""
-
-    canvas: Canvas | None
-    notes: list[str]
-
-
-@dataclass(frozen=True)
 class _Cell:
     """What one axes shows; ``title`` names its series."""
 
@@ -40,15 +32,17 @@ class _Cell:
     title: str = ""
 
 
-def draw(section: Section, figure: Figure) -> Drawn:
-    """Draw ``figure``; panels for which no run measured anything are left out, and the notes say why."""
+def draw(section: Section, figure: Figure) -> tuple[Canvas | None, list[str]]:
+    """Draw ``figure``, None if nothing was measured for it, and say what panels were left out, and why."""
     contents, notes = _contents(section, figure)
     if not contents:
-        return Drawn(None, notes)
+        return None, notes
     rows = _rows(section, contents)
     if len(rows) > MAX_ROWS:
         notes.append(f"The first {MAX_ROWS} of {len(rows)} series are shown.")
         rows = rows[:MAX_ROWS]
+    titles = distinct([cell.title for row in rows for cell in row])
+    rows = [[replace(cell, title=titles[cell.title]) for cell in row] for row in rows]
     with house_style():
         look = _look(section, [cell.content for row in rows for cell in row if isinstance(cell.content, Traces)])
         canvas, grid_of_axes = _canvas(rows)
@@ -58,7 +52,7 @@ def draw(section: Section, figure: Figure) -> Drawn:
             for axes in row_of_axes[len(row) :]:
                 axes.set_axis_off()
         _legends(canvas, rows, look)
-    return Drawn(canvas, notes)
+    return canvas, notes
 
 
 def _contents(section: Section, figure: Figure) -> tuple[list[tuple], list[str]]:
@@ -153,8 +147,7 @@ def _draw_cell(canvas: Canvas, axes: Axes, cell: _Cell, look: Look) -> None:
     else:
         draw_panel(axes, cell.content, look)
     if cell.title:
-        shown = plain(distinct([cell.title])[cell.title])
-        axes.set_title(f"{axes.get_title(loc='left')} {shown}".strip(), loc="left")
+        axes.set_title(f"{axes.get_title(loc='left')} {plain(cell.title)}".strip(), loc="left")
 
 
 def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:

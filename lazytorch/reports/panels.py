@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 
 from ..quantities import GREY, Quantity
 from .axis import Axis
-from .labels import shorten
+from .labels import shorten, words
 from .sections import Section
-from .style import BOUND, CROSS, GUIDES, Style, mathematics, plain, words
+from .style import BOUND, CROSS, GUIDES, Style, mathematics, plain
 from .traces import BOUND as BOUND_ROLE
 from .traces import MARK, Trace, Traces
 from .values import key_of, number, spell

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..data.progress import bar
 from ..differences import UnsupportedOperator
 from ..differences.pair import check_lost
+from ..progress import bar
 from ..quantities import summary_names
 from ..shared_start import can_share, separate
 from ..verdict import verdict
