@@ -67,7 +67,7 @@ class LinearDynamics(NetworkExperiment):
         Table("departure"),
         Claim(
             f"at alpha = inf the trained outputs err by less than {ERROR:g} at every step",
-            lambda summary: max(summary["error"], summary["test_error"]) < ERROR,
+            lambda summary: max(summary["train_error"], summary["test_error"]) < ERROR,
             source="closed form of gradient descent on a linear model",
         ),
         Claim(
@@ -115,7 +115,7 @@ class LinearDynamics(NetworkExperiment):
             "largest_stable_step": closed.largest_stable_step(momentum),
             "train_loss_start": curves[0]["train_loss"],
             **{name: end[name] for name in end if name.endswith(("loss", "predicted"))},
-            "error": max(row["error"] for row in curves),
+            "train_error": max(row["error"] for row in curves),
             "test_error": max(row["test_error"] for row in curves),
             "departure_slope": _slope(departures),
             "condition_number": (closed.eigenvalues[-1] / closed.eigenvalues[0]).item(),
