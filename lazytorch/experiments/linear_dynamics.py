@@ -61,7 +61,7 @@ class LinearDynamics(NetworkExperiment):
                 yscale="log",
                 title="finite alpha",
             ),
-            caption="Left the losses at alpha = inf, marks trained in float32, lines the closed form; right the largest "
+            caption="Left the losses at alpha = inf: marks trained in float32, lines in closed form; right the largest "
             "|F - F_predicted| / |F_predicted| over all steps at finite alpha, trained in float64.",
         ),
         Table("departure"),
