@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class ActivationCounts:
         self.same[name] = self.same[name] + same if name in self.same else same
         self.total[name] += active_at_w.numel()
 
-    def stability(self) -> dict:
+    def stability(self) -> dict[str, Any]:
         """{"overall": float, "layers": {name: float}} as of :func:`activation_stability`; waits for the device once."""
         same = torch.stack(list(self.same.values())).tolist() if self.same else []
         layers = {name: count / self.total[name] for name, count in zip(self.same, same, strict=True)}
@@ -41,7 +42,7 @@ class ActivationCounts:
 @torch.no_grad()
 def activation_stability(
     net: nn.Module, weights_0: dict[str, Tensor], weights_t: dict[str, Tensor], x: Tensor | tuple[Tensor, ...]
-) -> dict:
+) -> dict[str, Any]:
     """The share of ReLU units of ``net`` that are active at both weights or at neither, over the inputs ``x`` (n, ...).
 
     Returns {"overall": float, "layers": {name: float}}: a unit is active where its preactivation is > 0; a layer is one

@@ -41,8 +41,12 @@ def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
     for name, tensor in (weights or {}).items():
         if name not in names:
             raise ValueError(f"weights names {name!r}, which {type(net).__name__} does not have")
-        if tensor.shape != own[names[name]].shape:
-            found, needed = tuple(tensor.shape), tuple(own[names[name]].shape)
+        needed = own[names[name]]
+        if not isinstance(tensor, Tensor) or tensor.is_floating_point() != needed.is_floating_point():
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ValueError(f"weights has {found} for {name!r}, in {type(net).__name__} it is {needed.dtype}")
+        if tensor.shape != needed.shape:
+            found, needed = tuple(tensor.shape), tuple(needed.shape)
             raise ValueError(f"weights has {name!r} of shape {found}, in {type(net).__name__} it is {needed}")
         tensors[names[name]] = tensor.detach()
     dtype = next((tensor.dtype for tensor in (weights or {}).values() if tensor.is_floating_point()), None)
@@ -61,7 +65,7 @@ def forward_differentiable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def jvp(function, primals: tuple, tangents: tuple, has_aux: bool = False) -> tuple:
+def jvp(function, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:
     """``torch.func.jvp``, without the warnings of what torch loads at its first call."""
     if not torch.compiler.is_compiling():
         _load_forward_mode()

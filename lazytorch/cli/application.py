@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from .. import __version__
 from ..experiments import Experiment, Outcome, perform_together
 from ..experiments.compose import compose
 from ..training.versions import versions
@@ -157,7 +158,7 @@ class Application:
 def _version() -> str:
     made_with = versions(torch.device("cpu"))
     others = ", ".join(f"{name} {made_with[name]}" for name in ("git", "python", "torch") if made_with[name])
-    return f"lazytorch {made_with['lazytorch'] or 'as a checkout'} ({others})"
+    return f"lazytorch {__version__} ({others})"
 
 
 def _say_failures(records: list[Record], members: int) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ..progress import progress
 from .arrays import as_tensor
 from .decoding import Findings, image_to_tensor
-from .progress import progress
 
 
 def from_dataset(dataset: Dataset[Any]) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..progress import progress
 from .decoding import EXTENSIONS, Findings, decode, readable
 from .images import ImageSet
-from .progress import progress
 from .subset import balanced_subset
 
 LAYOUT = "data.root must hold train/<class>/* and test/<class>/*"

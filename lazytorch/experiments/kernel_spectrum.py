@@ -56,7 +56,7 @@ class KernelSpectrum(NetworkExperiment):
             raise ValueError("the spectrum is of plain training images: leave out data.augment and data.test_size")
 
     def run(self, run: Run) -> dict:
-        """spectrum.csv: the eigenvalues of images and noise (``inputs``), and whether above the rounding (``resolved``)."""
+        """spectrum.csv: the eigenvalues, of images and of noise, and whether they are above the rounding (resolved)."""
         problem = run.problem
         # The test set's place is taken by noise, which is normalised by the training images' statistics.
         noise, dtype = _noise(problem, self.seed), data_type(self.precision)

@@ -51,7 +51,7 @@ class LinearDynamics(NetworkExperiment):
                 y=("train_loss_predicted", "test_loss_predicted"),
                 marks=("train_loss", "test_loss"),
                 yscale="log",
-                title="alpha = inf: trained (marks) over the closed form (lines)",
+                title="alpha = inf",
             ),
             Panel(
                 "departure",
@@ -61,7 +61,7 @@ class LinearDynamics(NetworkExperiment):
                 yscale="log",
                 title="finite alpha",
             ),
-            caption="Left the losses at alpha = inf, trained in float32 and in closed form; right the largest "
+            caption="Left the losses at alpha = inf: marks trained in float32, lines in closed form; right the largest "
             "|F - F_predicted| / |F_predicted| over all steps at finite alpha, trained in float64.",
         ),
         Table("departure"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..data.progress import bar
+from ..progress import bar
 from ..quantities import Quantity
 from ..runs import RunDirectory
 

@@ -1,6 +1,5 @@
 """Training a network at one alpha: the default experiment, and the member of every sweep over alpha."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ..reports import TRAINING
 from ..training import Trainer, fit_together
 from ..training.precision import PRECISIONS
 from ..training.probes import STANDARD, Probe, declared_quantities, make_probes
+from ..training.script import start_from
 from ..training.sinks import RunSink
 from .fields import check_ranges, key
 from .problem import NetworkExperiment
@@ -89,8 +89,7 @@ class Training(NetworkExperiment):
         """As of any experiment; a run that starts from a checkpoint is another run, told apart by its content."""
         found = super().changed()
         if isinstance(self.resume, str):
-            content = Path(self.resume).expanduser().read_bytes()
-            found["start"] = hashlib.sha256(content).hexdigest()[:12]
+            found |= start_from(Path(self.resume).expanduser())
         return found
 
     def prepare(self, run: Run) -> Trainer:

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..anchored import Anchored
-from ..functional import forward_differentiable
+from ..functional import forward_differentiable, jvp, values_at
+from ..progress import bar as progress_bar
 from .inspection import inspect_network
 from .recording import Network, exact_derivatives
-from .tangent import as_inputs, values_at
+from .tangent import as_inputs
 
 SMALL = 64  # up to this many rows an operator is formed, which is exact and quicker than Lanczos
 BASIS = {"LA": 20, "SA": 1000}  # Lanczos vectors: the lower end is crowded, and comes without restarts or hardly
@@ -65,7 +65,7 @@ class Jacobian(LinearOperator):
     def _matvec(self, v: np.ndarray) -> np.ndarray:
         tangent = self._unflatten(self._on_device(v))
         with forward_differentiable(), self._exactly():
-            parts = [torch.func.jvp(self._function(b), (self._weights,), (tangent,))[1] for b in self._batches]
+            parts = [jvp(self._function(b), (self._weights,), (tangent,))[1] for b in self._batches]
         return torch.cat(parts).flatten().cpu().numpy()
 
     def _rmatvec(self, u: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ def _lanczos(operator: LinearOperator, count: int, which: str) -> tuple[np.ndarr
         chosen = slice(rows - count, rows) if which == "LA" else slice(count)
         return values[chosen], vectors[:, chosen]
     start = np.random.default_rng(0).standard_normal(rows).astype(operator.dtype)
-    with tqdm(desc="kernel products", unit="product", delay=2) as bar:
+    with progress_bar(desc="kernel products", unit="product", delay=10) as bar:
         counted = LinearOperator(operator.shape, lambda v: (bar.update(), operator.matvec(v))[1], dtype=operator.dtype)
         try:
             return eigsh(counted, count, which=which, v0=start, ncv=min(rows, 2 * count + BASIS[which]))

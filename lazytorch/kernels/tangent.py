@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..anchored import Anchored
+from ..functional import values_at
 from .inspection import inspect_network
 from .plan import Plan, make_plan
 from .recording import Network, exact_derivatives
@@ -165,29 +166,3 @@ def _check_alike(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> None:
             f"examples of x1 have the shapes {shapes[0]}, those of x2 {shapes[1]}: give alike ones, or use "
             "kernel_operator(net, x1, x2), which takes any"
         )
-
-
-def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
-    """Name -> value of every parameter and buffer of ``net``, those in ``weights`` replaced.
-
-    What is floating is converted to the type of the first that is in ``weights``, which may have any of the names of
-    a tied tensor, as ``net.state_dict()`` does.
-    """
-    own = dict(net.named_parameters()) | dict(net.named_buffers())
-    tensors = {name: tensor.detach() for name, tensor in own.items()}
-    first_names = {id(tensor): name for name, tensor in reversed(own.items())}
-    every = (*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False))
-    names = {name: first_names[id(tensor)] for name, tensor in every}
-    for name, tensor in (weights or {}).items():
-        if name not in names:
-            raise ValueError(f"weights names {name!r}, which {type(net).__name__} does not have")
-        needed = own[names[name]]
-        if not isinstance(tensor, Tensor) or tensor.is_floating_point() != needed.is_floating_point():
-            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"weights has {found} for {name!r}, in {type(net).__name__} it is {needed.dtype}")
-        if tensor.shape != needed.shape:
-            found, needed = tuple(tensor.shape), tuple(needed.shape)
-            raise ValueError(f"weights has {name!r} of shape {found}, in {type(net).__name__} it is {needed}")
-        tensors[names[name]] = tensor.detach()
-    dtype = next((tensor.dtype for tensor in (weights or {}).values() if tensor.is_floating_point()), None)
-    return {name: t.to(dtype) if t.is_floating_point() and dtype else t for name, t in tensors.items()}

@@ -87,10 +87,15 @@ class Axis:
             self._spelt = True
 
     def _is_spelt(self, logs: list[float]) -> bool:
-        """Whether the ticks are the values: few, apart, and not all decades."""
+        """Whether the ticks are the values: few, apart, within three decades, and not all of them decades."""
         decades = all(abs(log - round(log)) < 1e-9 for log in logs)
         apart = 0.08 * (logs[-1] - logs[0] + FAR * self.infinite + FAR * self.zero)
-        return 1 < len(logs) <= 8 and not decades and min(b - a for a, b in pairwise(logs)) >= apart
+        return (
+            1 < len(logs) <= 8
+            and logs[-1] - logs[0] <= 3
+            and not decades
+            and min(b - a for a, b in pairwise(logs)) >= apart
+        )
 
     def _limits(self) -> tuple[float, float]:
         """The ends of the axis; of a logarithmic one their logarithms."""
@@ -131,7 +136,7 @@ class Axis:
         axes.set_xlim(-0.5, len(self.words) - 0.5)
         texts = [spell(word).replace("$", r"\$") for word in self.words]
         axes.xaxis.set_minor_locator(NullLocator())
-        long = sum(map(len, texts)) > 40
+        long = sum(map(len, texts)) > 28
         axes.set_xticks(range(len(texts)), texts, rotation=25 if long else 0, ha="right" if long else "center")
 
 

@@ -1,6 +1,7 @@
 """A figure, drawn from the runs of a section: panels side by side, a row a series where ``by`` tells lines apart."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
@@ -25,14 +26,6 @@ HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="whit
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure and what is to be said beside it; no ``canvas`` if nothing was measured for it."""
-
-    canvas: Canvas | None
-    notes: list[str]
-
-
-@dataclass(frozen=True)
 class _Cell:
     """What one axes shows; ``title`` names its series."""
 
@@ -40,15 +33,18 @@ class _Cell:
     title: str = ""
 
 
-def draw(section: Section, figure: Figure) -> Drawn:
-    """Draw ``figure``; panels for which no run measured anything are left out, and the notes say why."""
+def draw(section: Section, figure: Figure) -> tuple[Canvas | None, list[str]]:
+    """Draw ``figure``, None if nothing was measured for it, and say what panels were left out, and why."""
     contents, notes = _contents(section, figure)
     if not contents:
-        return Drawn(None, notes)
+        return None, notes
     rows = _rows(section, contents)
     if len(rows) > MAX_ROWS:
         notes.append(f"The first {MAX_ROWS} of {len(rows)} series are shown.")
         rows = rows[:MAX_ROWS]
+    crowded = any(cell.title for row in rows for cell in row[1:])
+    titles = distinct([cell.title for row in rows for cell in row], 28 if crowded else 44)
+    rows = [[replace(cell, title=titles[cell.title]) for cell in row] for row in rows]
     with house_style():
         look = _look(section, [cell.content for row in rows for cell in row if isinstance(cell.content, Traces)])
         canvas, grid_of_axes = _canvas(rows)
@@ -58,7 +54,7 @@ def draw(section: Section, figure: Figure) -> Drawn:
             for axes in row_of_axes[len(row) :]:
                 axes.set_axis_off()
         _legends(canvas, rows, look)
-    return Drawn(canvas, notes)
+    return canvas, notes
 
 
 def _contents(section: Section, figure: Figure) -> tuple[list[tuple], list[str]]:
@@ -153,8 +149,7 @@ def _draw_cell(canvas: Canvas, axes: Axes, cell: _Cell, look: Look) -> None:
     else:
         draw_panel(axes, cell.content, look)
     if cell.title:
-        shown = plain(distinct([cell.title])[cell.title])
-        axes.set_title(f"{axes.get_title(loc='left')} {shown}".strip(), loc="left")
+        axes.set_title(f"{axes.get_title(loc='left')} {plain(cell.title)}".strip(), loc="left")
 
 
 def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
@@ -167,8 +162,7 @@ def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
     handles = _series_handles(look) + _quantity_handles(contents, look) + _mark_handles(look)
     caption = _caption(look)
     if handles:
-        columns = 4 if max(len(handle.get_label()) for handle in handles) < 24 else 2
-        columns = min(columns, len(handles)) if canvas.get_figwidth() > 5 else min(2, len(handles))
+        columns = _columns(canvas.get_figwidth(), [handle.get_label() for handle in handles])
         lines = math.ceil(len(handles) / columns)
         canvas.set_figheight(canvas.get_figheight() + 0.25 * bool(caption) + 0.19 * lines)
         canvas.legend(
@@ -181,6 +175,12 @@ def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
         )
     elif caption:
         canvas.supxlabel(caption, fontsize=8)
+
+
+def _columns(width: float, texts: list[str]) -> int:
+    """As many as fit in ``width`` inches, at about a fifteenth of an inch a letter and half an inch a symbol."""
+    longest = max(len(re.sub(r"\\[A-Za-z,]+|[${}_^\\]", "", text)) for text in texts)
+    return max(1, min(4, len(texts), int(width / (longest / 15 + 0.5))))
 
 
 def _ranks(by: str, colors: dict) -> list[Line2D]:

@@ -1,5 +1,6 @@
 """Names for series: by as few settings as tell them apart, short, and never two alike."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -35,6 +36,11 @@ def shorten(text: str, width: int = 44) -> str:
     """``text`` with its middle left out if it is longer than ``width``."""
     half = (width - 1) // 2
     return text if len(text) <= width else f"{text[:half]}…{text[-half:]}"
+
+
+def words(label: str) -> str:
+    """A label without its mathematics."""
+    return " ".join(re.sub(r"\$[^$]*\$", " ", label).split())
 
 
 def spell_setting(key: str, value: object, digits: int = 6) -> str:

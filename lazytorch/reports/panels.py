@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 
 from ..quantities import GREY, Quantity
 from .axis import Axis
-from .labels import shorten
+from .labels import shorten, words
 from .sections import Section
-from .style import BOUND, CROSS, GUIDES, Style, mathematics, plain, words
+from .style import BOUND, CROSS, GUIDES, Style, mathematics, plain
 from .traces import BOUND as BOUND_ROLE
 from .traces import MARK, Trace, Traces
 from .values import key_of, number, spell
@@ -214,7 +214,7 @@ def _set_limits(axes: Axes, section: Section, traces: Traces, log: bool) -> None
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     bottom, top = low - margin, high + margin
     if all(section.quantity(column).percent for column in traces.panel.y):
-        bottom, top = max(bottom, -2.0), min(top, 102.0)
+        bottom, top = max(bottom, min(low, -2.0)), min(top, max(high, 102.0))
     axes.set_ylim(bottom, top)
 
 

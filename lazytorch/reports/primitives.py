@@ -269,10 +269,10 @@ def read_item(document: object) -> Item:
     Raises:
         ValueError: it describes none.
     """
-    if not isinstance(document, Mapping) or document.get("kind") not in KINDS:
-        kind = document.get("kind") if isinstance(document, Mapping) else document
+    kind = document.get("kind") if isinstance(document, Mapping) else document
+    if not isinstance(document, Mapping) or not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"a report has no item of kind {_short(kind)}; the kinds are {', '.join(KINDS)}")
-    cls = KINDS[document["kind"]]
+    cls = KINDS[kind]
     known = {one.name for one in fields(cls)}
     if unknown := [key for key in document if key != "kind" and key not in known]:
         raise ValueError(f"{cls.__name__} has no field {_short(unknown[0])}; its fields are {', '.join(sorted(known))}")

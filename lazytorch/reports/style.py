@@ -1,6 +1,5 @@
 """How the figures look: one colour and one marker a quantity, or one colour a series where there are several."""
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -109,13 +108,12 @@ def symbol(label: str, **style) -> Line2D:
 
 def plain(text: str) -> str:
     """``text`` that matplotlib shows as it is, in one line."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(shown.split()).replace("$", r"\$")
+    return _one_line(text).replace("$", r"\$")
 
 
 def mathematics(label: str) -> str:
     """A label with mathematics between dollars; as plain text if matplotlib cannot set it."""
-    label = " ".join(label.split())
+    label = _one_line(label)
     try:
         MathTextParser("path").parse(label)
     except (ValueError, RuntimeError):
@@ -123,9 +121,8 @@ def mathematics(label: str) -> str:
     return label
 
 
-def words(label: str) -> str:
-    """A label without its mathematics."""
-    return " ".join(re.sub(r"\$[^$]*\$", " ", label).split())
+def _one_line(text: str) -> str:
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from .sections import Section, series_of
 from .values import key_of, number, order_of, spell
 
 LINE, BOUND, MARK = "line", "bound", "mark"
+HUGE = 1e290  # from which on a value is drawn as infinite: squares and percents of it are
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def trace(section: Section, panel: Panel) -> Traces:
         for role, column in wanted:
             value = number(row.get(column))
             if value is not None:
+                value = value if abs(value) < HUGE else math.copysign(math.inf, value)
                 key = (role, column, series, key_of(own), None if whole else row.run.path)
                 points = lines.setdefault(key, {})
                 step = len(points) if panel.trajectory else 0
@@ -132,7 +134,7 @@ def grid(section: Section, panel: HeatMap) -> dict[str, Grid]:
         value = number(row.get(panel.value))
         if row.diverged or row.run.status == "diverged":
             one.diverged.add(place)
-        elif value is not None and math.isfinite(value):
+        elif value is not None and abs(value) < HUGE:
             one.cells.setdefault(place, []).append(value)
     return {name: grids[name] for name in names.values() if name in grids}
 

@@ -28,7 +28,7 @@ TRAINING = Report(
         Panel("metrics", x="epoch", y="train_accuracy", by="alpha"),
         Panel("metrics", x="epoch", y="test_accuracy", by="alpha"),
         Panel("metrics", x="epoch", y="train_loss", by="alpha"),
-        caption="Training; runs that did not finish are dashed.",
+        caption="Training; runs that did not finish are dotted.",
     ),
     Figure(
         "grid",

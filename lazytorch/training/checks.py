@@ -1,8 +1,8 @@
 """What must hold before a run starts; each error names the thing and the remedy."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import numbers
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..anchored import Anchored
 from ..centered import CenteredModel
 from ..data import DeviceData
+from .isolation import undisturbed
 from .objective import Objective
 from .precision import data_type
 
@@ -24,7 +25,7 @@ def check_positive(**settings) -> None:
 def check_counts(**settings) -> None:
     """Raise ValueError for the first setting that is not a positive integer."""
     for name, value in settings.items():
-        if not _is_number(value) or not isinstance(value, int) or value < 1:
+        if not _is_number(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}: give 1 or more")
 
 
@@ -37,12 +38,12 @@ def check_within(**settings) -> None:
 
 def check_seed(seed: int) -> None:
     """Raise ValueError if ``seed`` is not an integer that torch's generators take."""
-    if not _is_number(seed) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+    if not _is_number(seed, numbers.Integral) or not 0 <= seed < 2**63:
         raise ValueError(f"seed must be a non-negative integer, got {seed!r}: give such a number")
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_number(value, kind=numbers.Real) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_type(model: Anchored, precision: str) -> None:
@@ -53,8 +54,23 @@ def check_type(model: Anchored, precision: str) -> None:
         raise ValueError(f"the model is in {dtype}, not for precision={precision}: call model.{cast}() first")
 
 
+def check_start(model: Anchored, train: DeviceData) -> None:
+    """Raise ValueError if the weights, or the first training inputs or the outputs there at w_0, are not finite."""
+    for name, tensor in (model.initial_weights() | model.initial_buffers()).items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} of the network is not finite at w_0: initialise it with finite values")
+    x, _ = train.head(8)
+    if not x.isfinite().all():
+        raise ValueError("the normalised training inputs are not finite: correct the data, or data.mean and data.std")
+    net = at_start(model)
+    with undisturbed(model):
+        outputs = net.eval()(x)
+    if isinstance(outputs, Tensor) and not outputs.isfinite().all():
+        raise ValueError("the network's outputs at w_0 are not finite: scale down its weights or its inputs")
+
+
 def check_outputs(
-    model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, autocast
+    model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, autocast: AbstractContextManager
 ) -> tuple[int, ...]:
     """The shape of the model's output for one example.
 
@@ -65,7 +81,7 @@ def check_outputs(
         UnsupportedOperator, UntraceableModule: what a first call raises.
     """
     x, y = train.head(2)
-    with evaluating(model), torch.no_grad(), autocast():
+    with undisturbed(model), autocast:
         outputs = model(x)
         if isinstance(model, CenteredModel):
             model.train()
@@ -73,9 +89,7 @@ def check_outputs(
     if not isinstance(outputs, Tensor):
         raise ValueError(f"the model returns a {type(outputs).__name__}: wrap it so that it returns one tensor")
     shape = tuple(outputs.shape)
-    loss = _try(objective, outputs.to(train.dtype), y)
-    if not isinstance(loss, Tensor) or loss.dim() != 0:
-        raise ValueError(f"the loss gives a {type(loss).__name__} where one number is needed: return the batch's mean")
+    _check_loss(objective, outputs.to(train.dtype), y)
     if y.is_floating_point():
         if outputs.shape != y.shape:
             raise ValueError(
@@ -90,59 +104,46 @@ def check_outputs(
     return shape[1:]
 
 
-@torch.no_grad()
-def check_start(model: Anchored, train: DeviceData) -> None:
-    """Raise ValueError if the network at w_0, or its inputs, are not finite on the first training examples."""
-    x, _ = train.head(8)
-    if not x.isfinite().all():
-        raise ValueError("the normalised training inputs are not finite: correct the data, or data.mean and data.std")
-    for name, tensor in (model.initial_weights() | model.initial_buffers()).items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(f"{name} of the network is not finite at w_0: initialise it with finite values")
-    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-        outputs = model.to_module().eval()(x)
-    if isinstance(outputs, Tensor) and not outputs.isfinite().all():
-        raise ValueError("the network's outputs at w_0 are not finite: scale down its weights or its inputs")
-
-
 def check_batches(model: Anchored, train: DeviceData, batch_size: int) -> None:
-    """Raise ValueError if the last batch of an epoch has one example, with which batch norm cannot train."""
+    """Raise ValueError if an epoch has a batch of one example and the network, for its batch norm, cannot train on it.
+
+    Tried on a copy.
+    """
     if len(train) % batch_size != 1 % batch_size:
         return
-    normalised = [path for path, part in model.structure.named_modules() if _needs_several(part)]
-    if normalised:
+    net = at_start(model)
+    normalised = [name for name, part in net.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    try:
+        with undisturbed(model):
+            net.train()(train.head(1)[0])
+    except ValueError as error:
+        if not normalised:
+            raise
         raise ValueError(
             f"batches of {batch_size} of {len(train)} examples leave a last batch of one, with which the batch norm "
-            f"{normalised[0]!r} cannot train: choose another batch_size, or train_size"
-        )
+            f"{normalised[0]!r} cannot train ({error}): choose another batch_size, or train_size"
+        ) from error
 
 
-def _needs_several(part: nn.Module) -> bool:
-    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+@torch.no_grad()
+def at_start(model: Anchored) -> nn.Module:
+    """A plain copy of the wrapped module at w_0."""
+    net, initial = model.to_module(), model.initial_weights() | model.initial_buffers()
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        tensor.copy_(initial[name])
+    return net
 
 
-def _try(objective: Objective, outputs: Tensor, y: Tensor):
+def _check_loss(objective: Objective, outputs: Tensor, y: Tensor) -> None:
     try:
-        return objective(outputs, y)
+        with torch.enable_grad():
+            loss = objective(outputs.detach().requires_grad_(), y)
     except Exception as error:
         raise ValueError(
             f"the loss fails on outputs {tuple(outputs.shape)} and labels {tuple(y.shape)} ({error}): "
             f"give a function (outputs, labels) -> mean loss, and the network as many outputs as there are classes"
         ) from error
-
-
-@contextmanager
-def evaluating(model: Anchored) -> Iterator[None]:
-    """The model in evaluation mode, and every part of it back in its own mode afterwards."""
-    modes = [(part, part.training) for part in (*model.modules(), *model.structure.modules())]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-def unmoved(model: Anchored) -> bool:
-    """Whether theta = 0, and the buffers are those of w_0. Waits for the device."""
-    return not any(tensor.any() for tensor in (*model.theta.values(), *model.buffer_differences().values()))
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        raise ValueError(f"the loss gives a {type(loss).__name__} where one number is needed: return the batch's mean")
+    if not loss.requires_grad:
+        raise ValueError("the loss has no gradient in the outputs: compute it with torch, without detach() or item()")

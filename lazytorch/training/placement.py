@@ -1,9 +1,11 @@
 """Where a run is computed: the only place that knows devices, and their generators."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 
 def find_device(name: str) -> torch.device:
@@ -26,6 +28,23 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device
+
+
+def device_name(device: torch.device) -> str:
+    """What computes there."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def has_tf32(device: torch.device) -> bool:
+    """Whether the device knows TF32."""
+    return device.type == "cuda"
+
+
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
     """The states of the generators that dropout draws from: the CPU's and, on a CUDA device, that device's."""
     states = {"cpu": torch.get_rng_state()}
@@ -35,13 +54,19 @@ def random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def restore_random(states: dict | None, seed: int, device: torch.device) -> None:
-    """Seed the generators, and set those that ``states`` holds; a device that it does not hold keeps the seed."""
-    torch.manual_seed(seed)
-    if states is None:
+    """Set the generators to ``states``; those that it does not hold are seeded. Other devices' stay as they are."""
+    states = states or {}
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    else:
+        torch.default_generator.manual_seed(seed)
+    if device.type != "cuda":
         return
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
+    if "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+    else:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
+from .placement import has_tf32
+
 PRECISIONS = ("float32", "tf32", "bf16", "float64")
 
 
@@ -12,7 +14,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     """Raise ValueError if ``precision`` is unknown or the device does not have it."""
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    if precision == "tf32" and device.type != "cuda":
+    if precision == "tf32" and not has_tf32(device):
         raise ValueError(f"precision=tf32 exists on CUDA devices only, not on {device.type}: use precision=float32")
 
 

@@ -1,14 +1,13 @@
 """How a model is trained."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
 from .checks import check_counts, check_positive, check_seed, check_within
 from .objective import Objective, find_objective
-from .precision import check_precision
-from .schedule import learning_rate
+from .precision import check_precision, data_type
 
 
 @dataclass(frozen=True)
@@ -24,28 +23,31 @@ class Settings:
     precision: str = "float32"
     evaluate_every: int = 1
 
+    def __post_init__(self):
+        for name in ("lr", "momentum", "beta", "batch_size", "seed", "evaluate_every"):
+            value = getattr(self, name)
+            if hasattr(value, "item"):  # numpy's numbers, which a checkpoint must not hold
+                object.__setattr__(self, name, value.item())
+
     def check(self, device: torch.device) -> None:
         """Raise ValueError for the first setting that is out of range, or that the device does not have."""
+        check_precision(self.precision, device)
         check_positive(lr=self.lr)
-        if self.lr > torch.finfo(torch.float32).max:
-            raise ValueError(
-                f"lr={self.lr:g} is more than float32 holds, every step would be infinite: give a smaller one"
-            )
+        dtype = data_type(self.precision)
+        if self.lr > torch.finfo(dtype).max:
+            raise ValueError(f"lr={self.lr:g} is more than {dtype} holds, every step would be infinite: give a smaller")
         check_counts(batch_size=self.batch_size, evaluate_every=self.evaluate_every)
         check_within(momentum=(self.momentum, 0, 1), beta=(self.beta, 0, math.inf))
         check_seed(self.seed)
-        check_precision(self.precision, device)
         find_objective(self.loss)
 
     def learning_rate(self, epoch: int) -> float:
-        """That of the steps of ``epoch``, from 0."""
-        return learning_rate(self.lr, self.beta, epoch)
+        """eta_t = eta_0 / (1 + beta t), with t the epoch from 0 (Chizat, Oyallon & Bach 2019, section 3.2)."""
+        return self.lr / (1 + self.beta * epoch)
 
     def record(self) -> dict:
         """The settings as plain values, an own loss by its name."""
-        loss = (
-            self.loss
-            if isinstance(self.loss, str)
-            else getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
-        )
-        return asdict(self) | {"loss": loss}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if not isinstance(self.loss, str):
+            values["loss"] = getattr(self.loss, "__qualname__", type(self.loss).__qualname__)
+        return values

@@ -2,15 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from ..quantities import Quantity
 from ..runs import RunDirectory
-from .probes import declared_quantities
-from .state import save_checkpoint
+from .state import State, save_checkpoint
 from .tensorboard import TensorBoard
-
-if TYPE_CHECKING:
-    from .loop import Member
 
 
 def failure(error: BaseException) -> dict:
@@ -22,48 +18,59 @@ class Sink:
     """Keeps nothing; what the loop tells every sink."""
 
     @contextmanager
-    def opened(self, member: "Member") -> Iterator[None]:
-        """Open while ``member`` is trained: from when it has been measured for the first time."""
+    def claimed(self) -> Iterator[None]:
+        """Open from before the first measurement: raises what forbids to write here."""
+        yield
+
+    @contextmanager
+    def opened(self, state: State) -> Iterator[None]:
+        """Open while ``state`` changes, from when it has been measured for the first time; nothing is kept before."""
         yield
 
     def append(self, row: dict) -> None:
-        """A row of metrics; those from before the opening are in the member's state."""
+        """A row of metrics."""
 
-    def save(self, name: str, member: "Member") -> None:
+    def save(self, name: str, state: State) -> None:
         """A checkpoint, "last" or "best"."""
 
-    def close(self, summary: dict) -> None:
-        """The summary, at the end."""
+    def close(self, summary: dict, rows: list[dict]) -> None:
+        """The summary, at the end, and all rows of metrics."""
 
 
 class RunSink(Sink):
-    """Metrics, summary and checkpoints of a run directory that its caller has created and holds the lock of.
-
-    ``settings`` and ``fingerprints``, which the Trainer sets, go into checkpoints; ``known`` is how many rows of metrics
-    the run had before.
-    """
+    """Metrics, summary and checkpoints of a run directory that its caller has created and holds the lock of."""
 
     def __init__(self, run: RunDirectory):
         self.run = run
         self.settings: dict = {}
         self.fingerprints: dict = {}
-        self.known = 0
+        self.quantities: dict[str, Quantity] = {}
+        self.known = 0  # rows of metrics that the run had before
+        self.goes_on = False  # whether it has been asked to
         self.tensorboard: TensorBoard | None = None
 
+    def inform(self, settings: dict, fingerprints: dict, quantities: dict[str, Quantity]) -> None:
+        """What the Trainer knows: settings and fingerprints go into checkpoints, own quantities to TensorBoard."""
+        self.settings, self.fingerprints, self.quantities = settings, fingerprints, quantities
+
     @contextmanager
-    def opened(self, member: "Member") -> Iterator[None]:
-        rows = member.state.rows
+    def opened(self, state: State) -> Iterator[None]:
+        rows, known = state.rows, self.known
         self.run.rewrite_metrics(rows)
-        first = rows[self.known - 1]["epoch"] + 1 if self.known else 0
-        with TensorBoard(self.run.tensorboard, declared_quantities(member.probes), first) as self.tensorboard:
-            for row in rows[self.known :]:
+        first = rows[known - 1]["epoch"] + 1 if known else 0
+        alpha = {"alpha": state.model.alpha}
+        with TensorBoard(self.run.tensorboard, self.quantities, first) as self.tensorboard:
+            for row in rows[known:]:
                 self.tensorboard.log(row)
-            if not self.known:
-                self.save("best", member)
+            if not known:
+                self.save("best", state)
             try:
                 yield
+            except KeyboardInterrupt:
+                self.run.write_summary(alpha | {"status": "interrupted"})
+                raise
             except Exception as error:
-                self.run.write_summary(failure(error) | {"alpha": member.model.alpha})
+                self.run.write_summary(alpha | failure(error))
                 raise
             finally:
                 self.known, self.tensorboard = len(rows), None
@@ -73,11 +80,12 @@ class RunSink(Sink):
             self.run.append(row)
             self.tensorboard.log(row)
 
-    def save(self, name: str, member: "Member") -> None:
+    def save(self, name: str, state: State) -> None:
         if self.tensorboard is not None:
-            save_checkpoint(self.run.checkpoint(name), member.state, self.settings, self.fingerprints)
+            save_checkpoint(self.run.checkpoint(name), state, self.settings, self.fingerprints)
 
-    def close(self, summary: dict) -> None:
+    def close(self, summary: dict, rows: list[dict]) -> None:
         if self.tensorboard is not None:
-            self.tensorboard.close(self.settings, summary, self.run.metrics)
+            self.tensorboard.close(self.settings, summary, rows)
+        self.run.rewrite_metrics(rows)  # whatever has become of the file
         self.run.write_summary(summary)

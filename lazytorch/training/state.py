@@ -18,7 +18,8 @@ from torch import Tensor
 from ..anchored import Anchored
 from ..runs import write_atomically
 
-REMEDY = "delete it, or use resume=false to start over"
+REMEDY = "delete it, and start over with resume=false"
+COUNTERS = ("epoch", "step", "seconds", "best", "rows", "random")
 PARTS = {"settings": dict, "fingerprints": dict, "model": dict, "optimizer": dict, "epoch": int, "step": int}
 PARTS |= {"totals": Tensor, "seconds": float, "best": float, "rows": list, "random": (dict, type(None))}
 
@@ -42,13 +43,24 @@ class State:
         """The last row of metrics."""
         return self.rows[-1] if self.rows else None
 
+    @property
+    def score(self) -> float:
+        """What the best checkpoint has most of: accuracy on the test set or, where there is none, minus the loss."""
+        row = self.last or {}
+        return -row.get("test_loss", math.inf) if row.get("test_accuracy") is None else row["test_accuracy"]
+
+    def end_epoch(self) -> None:
+        """Begin to count the next one."""
+        self.epoch, self.step = self.epoch + 1, 0
+        self.totals.zero_()
+
     def to_dict(self) -> dict:
         """Tensors and plain values."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "totals": self.totals,
-            **{name: getattr(self, name) for name in ("epoch", "step", "seconds", "best", "rows", "random")},
+            **{name: getattr(self, name) for name in COUNTERS},
         }
 
     def load(self, saved: dict) -> None:
@@ -59,7 +71,7 @@ class State:
         for group, momentum in zip(self.optimizer.param_groups, momenta, strict=True):
             group["momentum"] = momentum
         self.totals.copy_(saved["totals"])
-        for name in ("epoch", "step", "seconds", "best", "rows", "random"):
+        for name in COUNTERS:
             setattr(self, name, saved[name])
 
 
@@ -84,9 +96,9 @@ def load_checkpoint(path: Path) -> dict:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"checkpoint {path} holds more than tensors and plain values, which is not loaded for safety: "
-            f"use one that lazytorch wrote, or resume=false to start over"
+            f"use one that lazytorch wrote, or start over with resume=false"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever reading hostile bytes may raise
         raise ValueError(f"checkpoint {path} is truncated or damaged: {REMEDY}") from error
     if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in PARTS.items()):
         raise ValueError(f"{path} is not a lazytorch checkpoint: give the path of a run's checkpoints/last.pt")
@@ -97,20 +109,20 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except Exception as error:
         raise ValueError(f"checkpoint {path} is truncated or damaged: {REMEDY}") from error
     if damaged is not None:
         raise ValueError(f"checkpoint {path} is damaged ({damaged} does not have its checksum): {REMEDY}")
 
 
 def check_settings(path: Path, saved: Mapping, current: Mapping) -> None:
-    """Raise ValueError if a checkpoint was made with other settings, naming the first that differs."""
+    """Raise ValueError if a run or checkpoint was made with other settings, naming the first that differs."""
     for key in current:
         if saved.get(key) != current[key]:
             raise ValueError(
-                f"checkpoint {path} is of another configuration "
+                f"{path} is of another configuration "
                 f"({key}: {saved.get(key)!r} there, {current[key]!r} here): "
-                f"use the checkpoint of this run, or resume=false to start over"
+                f"go on with what made it, or give this run another run_dir, or resume=false to start over"
             )
 
 
@@ -121,5 +133,5 @@ def check_model(path: Path, saved: Mapping, current: Mapping) -> None:
         if there != here:
             raise ValueError(
                 f"checkpoint {path} is of another model ({name}: shape {there} there, {here} here): "
-                f"use the checkpoint of this model, or resume=false to start over"
+                f"use the checkpoint of this model, or start over with resume=false"
             )

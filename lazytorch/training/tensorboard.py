@@ -60,7 +60,8 @@ class TensorBoard:
 
             self.writer.add_image("layers", layers_image(rows), rows[-1]["epoch"], dataformats="HWC")
         shown = {name: value for name, value in settings.items() if isinstance(value, (str, int, float))}
-        shown |= {"alpha": f"{float(settings['alpha']):g}"}  # the page leaves a float inf blank
+        if "alpha" in settings:
+            shown["alpha"] = f"{float(settings['alpha']):g}"  # the page leaves a float inf blank
         numbers = {name: value for name, value in summary.items() if isinstance(value, (int, float))}
         results = {self._tag(n): v for n, v in numbers.items() if n not in ("alpha", "epochs", "seconds")}
         for event in hparams(shown, results):

@@ -1,29 +1,29 @@
 """Training as a library class: a model, data and settings in; a summary, and a run directory, out."""
 
-import copy
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..anchored import Anchored
 from ..data import DeviceData, as_device_data
 from ..runs import RunDirectory
-from .checks import check_batches, check_counts, check_outputs, check_start, check_type
+from .checks import at_start, check_batches, check_counts, check_outputs, check_start, check_type
 from .fingerprints import loss_fingerprint, network_fingerprint
-from .loop import Member, train
+from .loop import train as train_members
+from .member import Member
 from .objective import Objective, find_objective
-from .precision import data_type
+from .placement import device_of
+from .precision import autocast, data_type
 from .probes import STANDARD, declared_quantities, make_probes, name_of
+from .script import ScriptRun, describe, start_from
 from .settings import Settings
-from .sinks import RunSink, Sink
+from .sinks import RunSink
 from .state import State, check_model, check_settings, load_checkpoint
-from .versions import versions
 
 Data = DeviceData | Dataset | tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]
 
@@ -34,7 +34,7 @@ class Trainer:
     This is the paper's SGD on w for R(alpha h(w)) / alpha^2 at the same rate (Chizat, Oyallon & Bach 2019, sec. 3.2).
 
     Args:
-        model: a CenteredModel or LinearizedModel; the data follow it to its device.
+        model: a CenteredModel or LinearizedModel, trained in training mode; the data follow it to its device.
         train, test: :class:`DeviceData` (which holds augmentation and normalisation), or (inputs, labels) tensors or
             numpy arrays, or a Dataset of such pairs. Labels are class indices, or targets of the outputs' shape.
         loss: "mse", "cross_entropy", or a function (outputs, labels) -> mean loss of the batch.
@@ -48,7 +48,8 @@ class Trainer:
         probe_size: how many of the first test inputs the probes of names measure on.
 
     Raises:
-        ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels.
+        ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels; what
+            is not finite before the first step.
     """
 
     def __init__(
@@ -70,35 +71,31 @@ class Trainer:
     ):
         if not isinstance(model, Anchored):
             raise TypeError(f"model is a {type(model).__name__}: wrap it, as lazytorch.CenteredModel(model, alpha)")
-        settings = Settings(loss, lr, momentum, beta, batch_size, seed, precision, evaluate_every)
-        device = next(model.parameters()).device
+        device, settings = (
+            device_of(model),
+            Settings(loss, lr, momentum, beta, batch_size, seed, precision, evaluate_every),
+        )
         settings.check(device)
         check_counts(probe_size=probe_size)
         check_type(model, precision)
-        data = [as_device_data(part, device, data_type(precision)) for part in (train, test)]
+        train, test = (as_device_data(data, device, data_type(precision)) for data in (train, test))
         objective = find_objective(loss)
-        member = Member(
-            State(model, _optimizer(model, settings), torch.zeros(2, dtype=torch.float64, device=device)),
-            *data,
-            settings,
-            objective,
-            output_shape=(),
-            sink=Sink(),
-            probes=list(make_probes(STANDARD if probes is None else probes, data[1].head(probe_size)[0])),
-        )
-        check_batches(model, data[0], batch_size)
-        member.output_shape = check_outputs(model, *data, objective, member.autocast)
-        check_start(model, data[0])
-        self.member, self.model, self.device = member, model, device
-        self.train, self.test, self.settings = *data, settings
-        self.fingerprints = fingerprints(model.to_module(), member)
-        self.record = settings.record() | {"alpha": model.alpha}
-        if isinstance(run_dir, RunSink):
-            member.sink = run_dir
-        elif run_dir is not None:
-            member.sink = _OwnRun(RunDirectory(run_dir), self, probes, probe_size)
-        if isinstance(member.sink, RunSink):
-            member.sink.settings, member.sink.fingerprints = self.record, self.fingerprints
+        check_start(model, train)
+        shape = check_outputs(model, train, test, objective, autocast(precision, device))
+        check_batches(model, train, batch_size)
+        self.model, self._record = model, describe(model, settings)
+        self.fingerprints = _fingerprints(model, train, test, objective, shape)
+        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
+        state = State(model, optimizer, torch.zeros(2, dtype=torch.float64, device=device))
+        made = make_probes(STANDARD if probes is None else probes, test.head(probe_size)[0])
+        self.member = Member(state, train, test, settings, objective, shape, self.fingerprints, list(made))
+        if run_dir is None:
+            return
+        if not isinstance(run_dir, RunSink):
+            sizes = {"train_size": len(train), "test_size": len(test)}
+            run_dir = ScriptRun(RunDirectory(run_dir), model, [name_of(probe) for probe in made], probe_size, sizes)
+        self.member.sink = run_dir
+        run_dir.inform(self._record, self.fingerprints, declared_quantities(made))
 
     def fit(self, epochs: int) -> dict:
         """Train up to ``epochs`` epochs in all and return the summary, as summary.json holds it (alpha inf as "inf").
@@ -106,9 +103,12 @@ class Trainer:
         Status is "finished", or "diverged" where the loss became non-finite, with the last good measurements.
 
         Raises:
-            ValueError: ``run_dir`` holds another run; or the loss is not finite before the first step.
-            RuntimeError: another process trains into ``run_dir``.
-            KeyboardInterrupt: after SIGTERM or Ctrl-C, once the run is checkpointed; ``resume`` and ``fit`` go on.
+            ValueError: ``run_dir`` holds another run, or this one and ``resume`` was not called; or the loss is not
+                finite before the first step.
+            RuntimeError: another process, or trainer, trains into ``run_dir``.
+            UnsupportedOperator: the loss became nan because no divided difference can express what the model does.
+            KeyboardInterrupt: after SIGTERM or Ctrl-C, once the run is checkpointed; ``resume`` and ``fit`` go on. Its
+                argument is the signal's number.
         """
         return fit_together([self], epochs)[0]
 
@@ -121,20 +121,35 @@ class Trainer:
             FileNotFoundError, ValueError: the file is missing, damaged, or of another model or configuration; or there
                 is neither ``path`` nor a run_dir.
         """
-        own, sink = path is None, self.member.sink
-        if own and not isinstance(sink, RunSink):
+        return self._resume_own() if path is None else self._start_from(Path(path))
+
+    def _resume_own(self) -> bool:
+        sink = self.member.sink
+        if not isinstance(sink, RunSink):
             raise ValueError("there is nothing to resume: give the Trainer a run_dir, or resume(path) a checkpoint")
-        path = sink.run.checkpoint("last") if own else Path(path)
-        if own and not path.exists():
+        sink.goes_on = True
+        path = sink.run.checkpoint("last")
+        if not path.exists():
             return False
         saved = load_checkpoint(path)
-        there = saved["settings"] | saved["fingerprints"]
-        check_settings(path, there, (self.record | self.fingerprints) if own else {"alpha": self.record["alpha"]})
+        check_settings(path, saved["settings"] | saved["fingerprints"], self._record | self.fingerprints)
+        self._load(path, saved)
+        self._record.update(saved["settings"])
+        sink.known = len(saved["rows"])
+        return True
+
+    def _start_from(self, path: Path) -> bool:
+        saved = load_checkpoint(path)
+        check_settings(path, saved["settings"], {"alpha": self.model.alpha})
+        self._load(path, saved)
+        self._record.update(start_from(path))
+        self.member.state.best = self.member.state.score
+        return True
+
+    def _load(self, path: Path, saved: dict) -> None:
         check_model(path, saved["model"], self.model.state_dict())
         self.member.state.load(saved)
-        if own:
-            sink.known = len(saved["rows"])
-        return True
+        self.member.status = "running"
 
     @property
     def epoch(self) -> int:
@@ -147,81 +162,25 @@ def fit_together(trainers: Sequence[Trainer], epochs: int) -> list[dict]:
 
     Trainers of one module at several alphas and learning rates that were given the same :class:`DeviceData` to train on
     share the pass at w_0 (see :class:`SharedStart`): a step of A models costs (4 A + 1) / 5 steps of one. Others take
-    turns, epoch by epoch. Raises what ``fit`` raises.
+    turns, epoch by epoch.
+
+    Raises:
+        ValueError: two trainers of one model; and what ``fit`` raises.
     """
     check_counts(epochs=epochs)
-    return train([trainer.member for trainer in trainers], epochs)
+    if len({id(trainer.model) for trainer in trainers}) < len(trainers):
+        raise ValueError("two of these trainers train one model: wrap the network anew for each of them")
+    return train_members([trainer.member for trainer in trainers], epochs)
 
 
-def fingerprints(net: nn.Module, member: Member) -> dict[str, str]:
+def _fingerprints(
+    model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, shape: tuple[int, ...]
+) -> dict[str, str]:
     """Of the data, the network at w_0 and the loss."""
-    x, y = member.train.head(8)
-    found = {"train": member.train.fingerprint(), "test": member.test.fingerprint()}
-    found["network"] = network_fingerprint(net, x)
-    if len(member.output_shape) == 1:
-        found["loss"] = loss_fingerprint(member.objective, y, member.output_shape[0])
-    return found
-
-
-def _optimizer(model: Anchored, settings: Settings) -> torch.optim.SGD:
-    return torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
-
-
-class _OwnRun(RunSink):
-    """A run directory that the Trainer creates, and holds the lock of while it trains."""
-
-    def __init__(self, run: RunDirectory, trainer: Trainer, probes, probe_size: int):
-        super().__init__(run)
-        member, own = trainer.member, copy.copy(trainer.record)
-        config = {"_target_": "lazytorch.Trainer", "alpha": own.pop("alpha"), "seed": own.pop("seed")}
-        config["model"] = {"_target_": _path(type(trainer.model.structure))}
-        config["optimizer"] = {"lr": own.pop("lr"), "momentum": own.pop("momentum")}
-        config["schedule"] = {"beta": own.pop("beta")}
-        config |= own | {"probe_size": probe_size, "probes": [name_of(probe) for probe in member.probes]}
-        self.config = config | {"changed": _changed(config, probes)}
-        sizes = {"train_size": len(member.train), "test_size": len(member.test)}
-        self.about = sizes | {"model": type(trainer.model.structure).__name__}
-        self.device = trainer.device
-
-    @contextmanager
-    def opened(self, member: Member) -> Iterator[None]:
-        with self.run.lock():
-            if self.run.exists:
-                self._refuse_another()
-            self.run.create(self.config, versions(self.device), self.fingerprints, self.about)
-            quantities = declared_quantities(member.probes)
-            self.run.write_report({"quantities": {name: quantity.to_dict() for name, quantity in quantities.items()}})
-            with super().opened(member):
-                yield
-
-    def _refuse_another(self) -> None:
-        there = self.run.config
-        check_settings(
-            self.run.path, there["changed"] | there["fingerprints"], self.config["changed"] | self.fingerprints
-        )
-        if not self.known:
-            summary = self.run.summary or {"status": "unfinished"}
-            raise ValueError(
-                f"{self.run.path} holds this run already ({summary['status']}): call resume() before fit() to go on "
-                f"with it, or give another run_dir"
-            )
-
-
-def _changed(config: dict, probes) -> dict:
-    """The settings of ``config`` that differ from the Trainer's defaults, by dotted keys; alpha and seed always."""
-    flat = {name: value for name, value in config.items() if not isinstance(value, dict)}
-    for group in ("model", "optimizer", "schedule"):
-        flat |= {f"{group}.{name}": value for name, value in config[group].items()}
-    defaults = Settings().record()
-    usual = {"_target_": config["_target_"], "probe_size": 16, "probes": flat["probes"] if probes is None else None}
-    usual |= {
-        "optimizer.lr": defaults["lr"],
-        "optimizer.momentum": defaults["momentum"],
-        "schedule.beta": defaults["beta"],
+    x, y = train.head(8)
+    return {
+        "train": train.fingerprint(),
+        "test": test.fingerprint(),
+        "network": network_fingerprint(at_start(model), x),
+        "loss": loss_fingerprint(objective, y, x.new_zeros((len(y), *shape), dtype=train.dtype)),
     }
-    always = ("alpha", "seed")
-    return {n: v for n, v in flat.items() if n in always or (usual | defaults).get(n, None) != v}
-
-
-def _path(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"

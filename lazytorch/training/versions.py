@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from .placement import device_name
+
 DISTRIBUTION = "lazytorch-lab"
 
 
@@ -17,7 +19,7 @@ def versions(device: torch.device) -> dict[str, str | None]:
         "git": _commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": device_name(device),
     }
 
 
@@ -38,7 +40,3 @@ def _commit() -> str | None:
     except FileNotFoundError:
         return None
     return result.stdout.strip() or None
-
-
-def _processor() -> str:
-    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

@@ -25,7 +25,7 @@ def deviation(build, x, limit, seeds):
     return math.sqrt(np.mean(squares))
 
 
-@pytest.mark.parametrize(("depth", "gain"), [(1, 1.3), (3, 1.0)])
+@pytest.mark.parametrize(("depth", "gain"), [pytest.param(1, 1.3, marks=pytest.mark.slow), (3, 1.0)])
 def test_wide_networks_converge_like_width_to_the_minus_half(depth, gain):
     x, widths = inputs(), [64, 128, 256, 512, 1024]
     limit = mlp_kernel(x, depth=depth, gain=gain)

@@ -30,7 +30,7 @@ def explicit(net, x):
 
 @pytest.mark.parametrize("batch_size", (1, 3, 128))
 def test_products(batch_size):
-    net, x = network(), torch.randn(7, 2, 5, 5)
+    net, x = network(), torch.randn(4, 2, 5, 5)
     operator = Jacobian(net, x, batch_size=batch_size)
     jacobian = explicit(network().double(), x)
     assert operator.shape == jacobian.shape and operator.dtype == np.float64

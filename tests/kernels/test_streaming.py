@@ -16,6 +16,7 @@ from lazytorch.kernels.streaming import KernelFile
 from lazytorch.kernels.tiles import Kernel
 
 from .networks import Lambda
+from .thinned import thinned
 
 MEMORY = 40_000
 
@@ -149,8 +150,8 @@ def zero_a_tile(file, place):
     values.flush()
 
 
-@pytest.mark.parametrize("kind", ("full", "trace", "diagonal"))
-@pytest.mark.parametrize("place", ((0, 0), (0, 40), (40, 0)))  # on the diagonal, beside it, and the mirror image
+# On the diagonal, beside it, and the mirror image.
+@pytest.mark.parametrize("kind, place", thinned(("full", "trace", "diagonal"), ((0, 0), (0, 40), (40, 0))))
 def test_values_that_were_overwritten_are_computed_again(tmp_path, interrupt, caplog, kind, place):
     arguments, expected = finished(tmp_path, kind)
     zero_a_tile(arguments["file"], place)

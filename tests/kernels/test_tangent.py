@@ -1,6 +1,8 @@
 """The tangent kernel of networks of every kind, against explicit Jacobians in float64."""
 
+import bisect
 import copy
+import functools
 import gc
 
 import numpy as np
@@ -28,6 +30,7 @@ from .networks import (
     resnet18,
     used_twice,
 )
+from .thinned import thinned
 
 KINDS = ("full", "trace", "diagonal")
 
@@ -45,12 +48,17 @@ def assert_equal(kernel, expected, dtype):
     assert error < tolerance
 
 
+@pytest.fixture(scope="module")
+def full_kernel():
+    """The full kernel of a network in ``NETWORKS``, computed once."""
+    return functools.cache(lambda make: reference(*build(make)).detach())
+
+
 @pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_kernels_are_those_of_the_jacobians(make):
+def test_kernels_are_those_of_the_jacobians(make, full_kernel):
     net, x = build(make)
-    exact = copy.deepcopy(net).double()
-    full = reference(exact, x)
+    exact, full = copy.deepcopy(net).double(), full_kernel(make)
     for kind in KINDS:
         expected = reduced(full, kind)
         assert_equal(lt.empirical_ntk(net, x, kind=kind), expected, torch.float32)
@@ -60,12 +68,15 @@ def test_kernels_are_those_of_the_jacobians(make):
         assert torch.equal(kernel, mirrored)
 
 
-@pytest.mark.parametrize("make", NETWORKS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(make, marks=pytest.mark.slow if make is resnet18 else ()) for make in NETWORKS],
+    ids=lambda make: make.__name__,
+)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_differentiation_alone_gives_the_same(make, monkeypatch):
+def test_differentiation_alone_gives_the_same(make, monkeypatch, full_kernel):
     net, x = build(make)
-    net, x = net.double(), double(x)
-    expected = reference(net, x)
+    net, x, expected = net.double(), double(x), full_kernel(make)
     monkeypatch.setattr(inspection, "_layouts", lambda calls, *_: [None] * len(calls))
     assert all(form.name == "parameter space" and not form.uses for form in plan_ntk(net, x).forms)
     assert_equal(lt.empirical_ntk(net, x), expected, torch.float64)
@@ -127,33 +138,33 @@ def prefer(form, monkeypatch):
     monkeypatch.setattr(plan, "_cheapest", preferred)
 
 
-@pytest.mark.parametrize("form", contractions.FORMS, ids=lambda form: form.name)
-@pytest.mark.parametrize("make", [make for make in NETWORKS if make is not resnet18], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make, form", thinned([make for make in NETWORKS if make is not resnet18], contractions.FORMS))
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_every_contraction_gives_the_same(make, form, monkeypatch):
+def test_every_contraction_gives_the_same(make, form, monkeypatch, full_kernel):
     net, x = build(make)
-    net, x = net.double(), double(x)
+    net, x, full = net.double(), double(x), full_kernel(make)
     prefer(form, monkeypatch)
     monkeypatch.setattr(contractions, "CACHED", 1)  # the smallest pieces
     monkeypatch.setattr(contractions, "BLOCK", 1)
-    full = reference(net, x)
     for kind in KINDS:
         assert_equal(lt.empirical_ntk(net, x, kind=kind), reduced(full, kind), torch.float64)
 
 
 def smallest_memory(*args, **kwargs):
     """The least that is enough, of ever larger numbers."""
-    for memory in (int(2 ** (exponent / 8)) for exponent in range(64, 248)):
+
+    def enough(memory):
         try:
             plan_ntk(*args, **kwargs, max_memory=memory)
         except ValueError:
-            continue
-        return memory
-    raise AssertionError("nothing is enough")
+            return False
+        return True
+
+    numbers = [int(2 ** (exponent / 8)) for exponent in range(64, 248)]
+    return numbers[bisect.bisect_left(numbers, True, key=enough)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n2", (None, 4))
+@pytest.mark.parametrize("kind, n2", thinned(KINDS, (None, 4)))
 def test_tiles_of_any_size_give_the_same(kind, n2):
     net, x1 = build(convolutions)
     net = net.double()
@@ -168,9 +179,7 @@ def test_tiles_of_any_size_give_the_same(kind, n2):
     assert len(seen) >= 3 and min(seen)[0] == 1 and any(11 % block for block, _ in seen)
 
 
-@pytest.mark.parametrize("form", contractions.FORMS, ids=lambda form: form.name)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n2", (None, 2))
+@pytest.mark.parametrize("form, kind, n2", thinned(contractions.FORMS, KINDS, (None, 2)))
 def test_outputs_in_groups_give_the_same(kind, n2, form, monkeypatch):
     def forward(self, x):
         return torch.tanh(self.head(self.linear(x)).mean(1) @ self.matrix.sin())

@@ -9,14 +9,11 @@ from .activations import ActivationStability
 from .displacement import Displacement
 from .linearization import LinearizationError
 from .ntk import KernelDrift
-from .probe import Probe, Unsuitable, measured, name_of, undisturbed
+from .probe import Probe, Unsuitable, measured, name_of
 
 #: The probes that a configuration names.
 PROBES: dict[str, type[Probe]] = {
-    "displacement": Displacement,
-    "ntk": KernelDrift,
-    "activations": ActivationStability,
-    "linearization": LinearizationError,
+    kind.name: kind for kind in (Displacement, KernelDrift, ActivationStability, LinearizationError)
 }
 STANDARD = tuple(PROBES)
 
@@ -66,5 +63,4 @@ __all__ = [
     "make_probes",
     "measured",
     "name_of",
-    "undisturbed",
 ]

@@ -11,7 +11,8 @@ from torch import Tensor
 from ...activations import ActivationCounts, activation_stability
 from ...anchored import Anchored
 from ...centered import CenteredModel
-from .probe import Probe, Unsuitable
+from ..isolation import unmoved
+from .probe import Probe, Unsuitable, unsuitable
 
 
 class ActivationStability(Probe):
@@ -22,42 +23,45 @@ class ActivationStability(Probe):
     inputs; a probe that is called without an evaluation takes them on ``x`` (n, ...).
     """
 
+    name = "activations"
     quantities = ("activation_stability", "activation_stability_by_layer")
 
     def __init__(self, x: Tensor):
         super().__init__(x)
-        self._seen: WeakKeyDictionary[Anchored, ActivationCounts | list[Tensor]] = WeakKeyDictionary()
+        self._counts: WeakKeyDictionary[Anchored, ActivationCounts] = WeakKeyDictionary()
+        self._inputs: WeakKeyDictionary[Anchored, list[Tensor]] = WeakKeyDictionary()
 
     @contextmanager
     def watching(self, model: Anchored) -> Iterator[None]:
         if isinstance(model, CenteredModel) and model.difference == "divided":
-            counts = self._seen[model] = ActivationCounts()
-            with model.observing(counts):
+            self._counts[model] = ActivationCounts()
+            with model.observing(self._counts[model]):
                 yield
-            return
-        inputs: list[Tensor] = []
-        self._seen[model] = inputs
-        hook = model.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-        try:
+        elif model.epsilon > 0:
+            inputs = self._inputs[model] = []
+            hook = model.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+            try:
+                yield
+            finally:
+                hook.remove()
+        else:  # w is w_0
             yield
-        finally:
-            hook.remove()
 
     def __call__(self, model: Anchored) -> dict:
-        seen = self._seen.pop(model, [])
-        if isinstance(seen, ActivationCounts) and seen.total:
-            stability = seen.stability()
-        else:  # no pass has been seen: a model that has not moved is not run
-            inputs = [] if isinstance(seen, ActivationCounts) else seen
+        counts, inputs = self._counts.pop(model, None), self._inputs.pop(model, None)
+        if counts is not None and counts.total:
+            stability = counts.stability()
+        else:  # where theta = 0 no pass was needed, and none seen
             stability = self._by_two_passes(model, torch.cat(inputs) if inputs else self.x)
         if math.isnan(stability["overall"]):
             raise Unsuitable("the network has no ReLU")
         return {"activation_stability": stability["overall"], "activation_stability_by_layer": stability["layers"]}
 
     def _by_two_passes(self, model: Anchored, x: Tensor) -> dict:
-        start = {
-            name: tensor.double() if tensor.is_floating_point() else tensor
-            for name, tensor in (model.initial_weights() | model.initial_buffers()).items()
-        }
+        net, start = model.to_module().eval(), model.initial_weights() | model.initial_buffers()
+        if model.epsilon == 0 or unmoved(model):
+            return activation_stability(net, start, start, x)
+        start = {name: t.double() if t.is_floating_point() else t for name, t in start.items()}
         end = model.weights(torch.float64) | model.buffers_at_w(torch.float64)
-        return activation_stability(model.to_module().eval(), start, end, x)
+        with unsuitable("the network does not run in float64"):
+            return activation_stability(net, start, end, x)

@@ -1,5 +1,7 @@
 """How far the weights have moved."""
 
+from torch import Tensor
+
 from ...anchored import Anchored
 from .probe import Probe
 
@@ -7,10 +9,11 @@ from .probe import Probe
 class Displacement(Probe):
     """|w - w_0| / |w_0|, in total and by module, and |theta|. Costs nothing."""
 
+    name = "displacement"
     quantities = ("displacement", "theta_norm", "displacement_by_module")
 
-    def __init__(self, x=None):
-        super().__init__(x)
+    def __init__(self, x: Tensor | None = None):
+        self.x = x
 
     def __call__(self, model: Anchored) -> dict:
         return {

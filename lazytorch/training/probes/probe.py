@@ -1,16 +1,16 @@
-"""What a probe is, and how it is kept from changing what it measures."""
+"""What a probe is, and what becomes of its measurements."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...anchored import Anchored
 from ...quantities import Quantity
-from ..checks import evaluating
-from ..placement import forked_generators
+from ..isolation import undisturbed
 
 
 class Unsuitable(Exception):
@@ -27,6 +27,7 @@ class Probe:
     nothing of the kind.
     """
 
+    name = ""  # in configurations; the class's own if empty
     quantities: tuple[str | Quantity, ...] = ()
 
     def __init__(self, x: Tensor):
@@ -42,43 +43,54 @@ class Probe:
 
 
 @contextmanager
-def undisturbed(model: Anchored, device: torch.device) -> Iterator[None]:
-    """Evaluation mode, no gradients, forked generators; every part's mode and every buffer as before afterwards."""
-    buffers = [*model.initial_buffers().values(), *model.buffer_differences().values()]
-    before = [buffer.clone() for buffer in buffers]
-    with evaluating(model), torch.no_grad(), forked_generators(device):
-        try:
-            yield
-        finally:
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+def unsuitable(what: str) -> Iterator[None]:
+    """An error inside, other than of memory, says that the module is :class:`Unsuitable`: ``what``, and why."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise Unsuitable(f"{what}: {error}") from error
 
 
-def measured(probe: Callable, model: Anchored, device: torch.device) -> dict:
+def name_of(probe: Callable) -> str:
+    """How a probe is called in configurations and messages."""
+    return getattr(probe, "name", "") or getattr(probe, "__name__", type(probe).__name__)
+
+
+def measured(probe: Callable, model: Anchored) -> dict:
     """What ``probe`` measures, as plain numbers.
 
     Raises:
         Unsuitable: it does not fit the module.
-        TypeError: it returns something else than a mapping of names to numbers.
+        TypeError: it returns something else than a mapping of names to numbers, or to layer -> number.
     """
-    with undisturbed(model, device):
+    with undisturbed(model):
         values = probe(model)
     if not isinstance(values, dict):
         raise TypeError(f"the probe {name_of(probe)} returned a {type(values).__name__}: return {{name: number}}")
-    return {str(name): _plain(value, probe, name) for name, value in values.items()}
+    return {_key(name, probe): _plain_or_by_layer(value, probe, name) for name, value in values.items()}
 
 
-def name_of(probe: Callable) -> str:
-    """How a probe is called in messages."""
-    return getattr(probe, "__name__", type(probe).__name__)
+def _key(name: Any, probe: Callable) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the probe {name_of(probe)} gives a value the name {name!r}: make it a string")
+    return name
 
 
-def _plain(value, probe, name):
+def _plain_or_by_layer(value: Any, probe: Callable, name: str) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item, probe, f"{name}[{key!r}]") for key, item in value.items()}
+        return {_key(layer, probe): _plain(item, probe, f"{name}[{layer!r}]") for layer, item in value.items()}
+    return _plain(value, probe, name)
+
+
+def _plain(value: Any, probe: Callable, name: str) -> bool | int | float | None:
     if hasattr(value, "item") and math.prod(getattr(value, "shape", ())) == 1:  # tensors and numpy's numbers
         value = value.item()
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
     kind = type(value).__name__
     raise TypeError(f"the probe {name_of(probe)} gives {name} as a {kind}: return numbers, None, or {{layer: number}}")

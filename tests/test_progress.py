@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from lazytorch.data import progress
-from lazytorch.data.progress import bar
+from lazytorch import progress
+from lazytorch.progress import bar
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,81 @@
+"""One of the models that are trained: where it is, what it is trained on and how, and where its records go."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from ..anchored import Anchored
+from ..data import DeviceData
+from .objective import Objective
+from .precision import autocast
+from .settings import Settings
+from .sinks import Sink
+from .state import State
+
+
+@dataclass(eq=False)
+class Member:
+    """``output_shape`` is that of one example; ``status`` and ``not_measured`` (probe -> why) are for the summary."""
+
+    state: State
+    train: DeviceData
+    test: DeviceData
+    settings: Settings
+    objective: Objective
+    output_shape: tuple[int, ...]
+    fingerprints: dict[str, str]
+    probes: list[Callable] = field(default_factory=list)
+    sink: Sink = field(default_factory=Sink)
+    status: str = "running"
+    not_measured: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Anchored:
+        """What is trained."""
+        return self.state.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.state.totals.device
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Epochs, and steps of the next one."""
+        return self.state.epoch, self.state.step
+
+    def autocast(self):
+        """The context to call the model in."""
+        return autocast(self.settings.precision, self.device)
+
+    def is_running(self, epochs: int) -> bool:
+        """Whether there is more to train."""
+        return self.status == "running" and self.state.epoch < epochs
+
+    def is_due(self, epochs: int) -> bool:
+        """Whether to measure after the epoch that has just ended."""
+        return self.state.epoch % self.settings.evaluate_every == 0 or self.state.epoch == epochs
+
+    def is_unmeasured(self, epochs: int) -> bool:
+        """At the start, and where a run ends whose last epoch was not due when it was trained."""
+        last, (epoch, step) = self.state.last, self.position
+        return last is None or (epoch >= epochs and step == 0 and last["epoch"] != epoch)
+
+    def has_batches_of(self, other: "Member") -> bool:
+        """Whether the next batches are the same, of the same network in the same arithmetic."""
+        return (
+            self.train is other.train
+            and self.position == other.position
+            and self.fingerprints["network"] == other.fingerprints["network"]
+            and all(
+                getattr(self.settings, n) == getattr(other.settings, n) for n in ("seed", "batch_size", "precision")
+            )
+        )
+
+    def describe(self) -> str:
+        """Where it is, in a few words."""
+        row = self.state.last or {}
+        shown = (("train", "train_accuracy"), ("test", "test_accuracy"))
+        results = [f"{name} {row[key]:.3f}" for name, key in shown if row.get(key) is not None]
+        return ", ".join([f"alpha={self.model.alpha:g} epoch {self.state.epoch}", *results])
