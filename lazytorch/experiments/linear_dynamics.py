@@ -77,6 +77,8 @@ class LinearDynamics(NetworkExperiment):
         ),
     )
 
+    smoke = ("data.train_size=20", "data.test_size=10", "model.width=16", "steps=10", "alphas=[1e2,1e4]")
+
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that full-batch training has no use for."""
         super().check()
@@ -109,15 +111,15 @@ class LinearDynamics(NetworkExperiment):
         for alpha in run.progress(self.alphas, "departure"):
             run.part("departure", lambda a=alpha: self._departure(problem, a, lr, predicted), alpha=alpha)
         departures = run.table("departure")
-        end = curves[-1]
+        start, end = curves[0], curves[-1]
         return {
-            "lr": lr,
-            "largest_stable_step": closed.largest_stable_step(momentum),
-            "train_loss_start": curves[0]["train_loss"],
-            **{name: end[name] for name in end if name.endswith(("loss", "predicted"))},
-            "train_error": max(row["error"] for row in curves),
+            "train_error": max(row["train_error"] for row in curves),
             "test_error": max(row["test_error"] for row in curves),
             "departure_slope": _slope(departures),
+            "train_loss_start": start["train_loss"],
+            **{name: value for name, value in end.items() if name.endswith(("loss", "predicted"))},
+            "lr": lr,
+            "largest_stable_step": closed.largest_stable_step(momentum),
             "condition_number": (closed.eigenvalues[-1] / closed.eigenvalues[0]).item(),
             "clipped": closed.clipped,
             "clipped_residual": closed.clipped_residual,
@@ -189,7 +191,7 @@ def _curves(trained: Trajectory, predicted: Trajectory) -> list[dict]:
         "train_loss_predicted": predicted.losses.tolist(),
         "test_loss": trained.test_losses.tolist(),
         "test_loss_predicted": predicted.test_losses.tolist(),
-        "error": _errors(trained.outputs, predicted.outputs).tolist(),
+        "train_error": _errors(trained.outputs, predicted.outputs).tolist(),
         "test_error": _errors(trained.test_outputs, predicted.test_outputs).tolist(),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
