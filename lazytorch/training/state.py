@@ -112,7 +112,7 @@ def _check_archive(path: Path) -> None:
     except Exception as error:
         raise ValueError(f"checkpoint {path} is truncated or damaged: {REMEDY}") from error
     if damaged is not None:
-        raise ValueError(f"checkpoint {path} is damaged ({damaged} does not have its checksum): {REMEDY}")
+        raise ValueError(f"checkpoint {path} is damaged ({damaged!r} does not have its checksum): {REMEDY}")
 
 
 def check_settings(path: Path, saved: Mapping, current: Mapping) -> None:
