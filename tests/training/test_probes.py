@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from lazytorch.training.activations import zero_preactivations
 from torch import nn
 
 import lazytorch as lt
 from lazytorch.training import ActivationStability, KernelDrift, LinearizationError
-from lazytorch.training.activations import zero_preactivations
 
 
 class Block(nn.Module):
