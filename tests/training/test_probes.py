@@ -9,14 +9,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-<<<<<<< HEAD
-import torch.nn.functional as F
-from lazytorch.training.activations import zero_preactivations
-from torch import nn
-
-import lazytorch as lt
-from lazytorch.training import ActivationStability, KernelDrift, LinearizationError
-=======
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -30,7 +22,6 @@ from lazytorch.training import (
     Probe,
     Unsuitable,
 )
->>>>>>> wt-t-training
 
 from .problems import IMAGES, TEST, assert_same, make, make_convolutional, network, without_times
 
