@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..quantities import QUANTITIES, find_quantity
+from ..quantities import find_quantity
 from ..runs import RunDirectory, label
 from .sweep import Record, spell_seconds
 
 SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
 NUMBERS = 6  # of an experiment that measures other things, the first ones
+ELSEWHERE = ("alpha", "epochs", "seconds")
 HELD = {True: "held", False: "not held", None: "open"}
 
 
@@ -50,11 +51,11 @@ def _labels(records: Sequence[Record]) -> list[str]:
 
 
 def _others(summary: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers of a summary that no quantity declares, groups opened."""
+    """The numbers of a summary, groups opened."""
     for name, value in summary.items():
         if isinstance(value, Mapping):
             yield from _others(value, f"{prefix}{name}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and name not in QUANTITIES:
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ELSEWHERE:
             yield prefix + name, value
 
 

@@ -1,5 +1,6 @@
 """Running experiments: what is finished is left as it is, what was interrupted goes on, and errors are recorded."""
 
+import inspect
 import json
 import logging
 import signal
@@ -119,8 +120,10 @@ def _is_done(outcome: Outcome, run: Run) -> bool:
 
 
 def _report(experiment: Experiment, run: Run) -> dict:
+    """What the run's report shows, as plain values."""
+    about = {"name": type(experiment).__name__, "text": (inspect.getdoc(type(experiment)) or "").partition("\n\n")[0]}
     quantities = {name: quantity.to_dict() for name, quantity in run.quantities.items()}
-    return json.loads(to_json(experiment.report.to_dict() | {"quantities": quantities}))
+    return json.loads(to_json(about | experiment.report.to_dict() | {"quantities": quantities}))
 
 
 def _run(begun: list[tuple[Outcome, Run]]) -> None:

@@ -48,7 +48,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Training(NetworkExperiment):
-    """SGD with momentum on theta at scale alpha (Chizat, Oyallon & Bach 2019, section 3.2); see :class:`Trainer`."""
+    """SGD with momentum on theta at scale alpha (Chizat, Oyallon & Bach 2019, section 3.2)."""
 
     precision: str = key("float32", "float32, tf32, bf16 (autocast), float64", one_of=PRECISIONS)
     alpha: float = key(1.0, "the scale, in (0, inf]; inf is the linearized model")
