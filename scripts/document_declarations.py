@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from lazytorch import experiments
-from lazytorch.experiments.fields import default_of, flat, plain
+from lazytorch.experiments.fields import flat, plain
 from lazytorch.quantities import DECLARED
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,8 +36,8 @@ def keys() -> str:
             continue
         parts.append(f"## {name}\n\n{(kind.__doc__ or '').strip().splitlines()[0]}\n")
         rows = ["| key | default | |", "|---|---|---|"]
-        for key, _, field in flat(kind()):
-            default = json.dumps(plain(default_of(field)))
+        for key, value, field in flat(kind()):
+            default = json.dumps(plain(value))
             rows.append(f"| `{key}` | `{default}` | {_cell(field.metadata.get('meaning', ''))} |")
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)

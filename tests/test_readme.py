@@ -1,16 +1,20 @@
-"""The README's code runs and its commands compose."""
+"""The README's code runs, and every key of its commands is read."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose as compose_configuration
+from hydra import initialize_config_dir
 
 from lazytorch import cli
+from lazytorch.experiments.compose import compose
 from lazytorch.reports.cli import main as report
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+CHECKOUT = Path(__file__).parents[1]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 RUNS = [shlex.split(line, comments=True)[1:] for line in COMMANDS if line.startswith("lazytorch ")]
@@ -23,11 +27,22 @@ def test_the_python_code_runs():
             exec(compile(block, "README.md", "exec"), namespace)
 
 
-@pytest.mark.parametrize("arguments", RUNS, ids=" ".join)
-def test_the_commands_compose(arguments):
-    overrides = [re.sub(r"=([^,]+),.*", r"=\1", argument) for argument in arguments if argument != "-m"]
+def experiment(arguments):
+    """What a command runs, a sweep's first member."""
+    # Commas outside brackets separate the values of a sweep.
+    first = [re.sub(r"^([^=\[{]+=[^,\[{]+),.*", r"\1", argument) for argument in arguments if argument != "-m"]
     with initialize_config_dir(str(cli.CONF.resolve()), version_base="1.3"):
-        assert compose("config", overrides)["runs_dir"] == "runs"
+        return compose(compose_configuration("config", first), "name")
+
+
+@pytest.mark.parametrize("arguments", [run for run in RUNS if "--config-dir" not in run], ids=" ".join)
+def test_the_commands_are_experiments(arguments):
+    experiment(arguments).check()
+
+
+def test_a_key_that_nothing_reads_would_not_pass():
+    with pytest.raises(ValueError, match="reads no key"):
+        experiment(["+epoch=3"])
 
 
 def test_every_command_is_one_that_exists():
@@ -39,7 +54,21 @@ def test_every_command_is_one_that_exists():
 
 
 def test_its_figures_exist_and_are_small():
-    figures = [Path(__file__).parents[1] / path for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)]
+    figures = [CHECKOUT / path for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)]
     assert figures
     for figure in figures:
         assert 0 < figure.stat().st_size < 200_000
+
+
+def test_its_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert links and [link for link in links if not (CHECKOUT / link).exists()] == []
+
+
+def test_the_pages_of_declarations_are_of_the_present_code():
+    script = CHECKOUT / "scripts" / "document_declarations.py"
+    spec = importlib.util.spec_from_file_location("document_declarations", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, write in module.PAGES.items():
+        assert (CHECKOUT / "docs" / name).read_text(encoding="utf-8") == write(), f"run {script.name}"

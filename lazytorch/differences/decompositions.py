@@ -3,6 +3,8 @@
 A decomposition that returns NotImplemented leaves the operator in the trace, to its rule or to the refusal by name.
 """
 
+import functools
+
 import torch
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._decomp.decompositions import one_layer_lstm
@@ -26,8 +28,12 @@ OWN = {}
 
 def decompositions() -> dict:
     """Operator -> its decomposition, for the operators without a rule, and those of which a rule covers a part."""
-    table = dict(core_aten_decompositions().items()) | get_decompositions(FURTHER)
-    return {operator: how for operator, how in table.items() if not find_rule(operator)} | OWN
+    return {operator: how for operator, how in _table().items() if not find_rule(operator)} | OWN
+
+
+@functools.cache  # torch takes 0.15 s for it, at every trace
+def _table() -> dict:
+    return dict(core_aten_decompositions().items()) | get_decompositions(FURTHER)
 
 
 def decomposition(*operators):

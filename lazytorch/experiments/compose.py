@@ -1,6 +1,7 @@
 """From a composed configuration to the experiment that it is."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any, get_origin, get_type_hints
 
@@ -21,9 +22,7 @@ def compose(config: DictConfig, name: str) -> Experiment:
     values = _resolved(config)
     kind = find_experiment(values.pop("_target_", None))
     schema = OmegaConf.structured(kind)
-    for group in schema:
-        if OmegaConf.is_config(schema._get_node(group)):
-            OmegaConf.set_readonly(schema._get_node(group), None)
+    _make_writable(schema)
     try:
         merged = OmegaConf.merge(schema, OmegaConf.create(values))
     except OmegaConfBaseException as error:
@@ -34,13 +33,36 @@ def compose(config: DictConfig, name: str) -> Experiment:
 
 
 def find_experiment(target: Any) -> type[Experiment]:
-    """The class of that dotted path. Raises ValueError if it is no subclass of Experiment."""
+    """The class of that dotted path, which is imported but not called.
+
+    Raises:
+        ValueError: it is no subclass of Experiment, no dataclass, or has a field without a default.
+    """
     if not isinstance(target, str):
         raise ValueError("the configuration has no _target_: choose an experiment, as experiment=training")
     kind = find_target(target, "experiment")
-    if not (isinstance(kind, type) and issubclass(kind, Experiment) and is_dataclass(kind)):
-        raise ValueError(f"_target_={target} is no lazytorch.experiments.Experiment: name a dataclass that is one")
+    if not (isinstance(kind, type) and issubclass(kind, Experiment)):
+        raise ValueError(f"_target_={target} is no lazytorch.experiments.Experiment: name a class that is one")
+    if "__dataclass_fields__" not in vars(kind):
+        raise ValueError(f"{target} is no dataclass: put @dataclass(frozen=True) above it")
+    try:
+        kind()
+    except TypeError as error:
+        raise ValueError(f"{target} has a field without a default ({error}): give it one") from error
     return kind
+
+
+def unknown_key(name: str, kind: type[Experiment], others: Iterable[str] = ()) -> str:
+    """What is wrong with a key that ``kind`` does not read, and the one that was meant, of its own and ``others``."""
+    known = [*keys_of(kind), *others]
+    meant = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
+    meant = meant or difflib.get_close_matches(name, known, n=1)
+    return f"{kind.__name__} reads no key {name}: remove it{f', or use {meant[0]}' if meant else ''}"
+
+
+def keys_of(kind: type[Experiment]) -> list[str]:
+    """The dotted names of the fields."""
+    return [name for name, _, _ in flat(kind())]
 
 
 def _resolved(config: DictConfig) -> dict:
@@ -60,25 +82,21 @@ def _with_infinity(value: Any) -> Any:
     return "inf" if value == ".inf" else value
 
 
+def _make_writable(schema: DictConfig) -> None:
+    """Let values be merged into the groups of a frozen dataclass."""
+    OmegaConf.set_readonly(schema, False)
+    for name in schema:
+        if isinstance(schema[name], DictConfig):
+            _make_writable(schema[name])
+
+
 def _explain(error: OmegaConfBaseException, kind: type[Experiment]) -> str:
-    key, message = error.full_key or "", str(error.msg or error).splitlines()[0]
+    name, message = error.full_key or "", str(error.msg or error).splitlines()[0]
     if isinstance(error, ConfigKeyError):
-        return f"{kind.__name__} reads no key {key}: remove it{suggestion(key, keys_of(kind))}"
+        return unknown_key(name, kind)
     if "not Optional" in message or "'None'" in message:
-        return f"{key} is null: leave it out, or give it a value"
-    return f"{key}: {message[:1].lower()}{message[1:]}: correct it"
-
-
-def suggestion(key: str, known: list[str]) -> str:
-    """ ", or use ..." with the known key that was meant, if one is like it."""
-    leaves = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    close = leaves or difflib.get_close_matches(key, known, n=1)
-    return f", or use {close[0]}" if close else ""
-
-
-def keys_of(kind: type[Experiment]) -> list[str]:
-    """The dotted names of the fields."""
-    return [name for name, _, _ in flat(kind())]
+        return f"{name} is null: leave it out, or give it a value"
+    return f"{name}: {message[:1].lower()}{message[1:]}: correct it"
 
 
 def _typed(kind: type, values: dict) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, is_dataclass
 from typing import Any
 
@@ -28,19 +28,25 @@ def key(
     return dataclasses.field(metadata=metadata | {"result": result}, **options)
 
 
-def check_ranges(values: Any, prefix: str = "") -> None:
-    """Raise ValueError for the first field of the dataclass ``values`` that is out of its range, naming the remedy."""
+def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
+    """(dotted name, value, field) of every field of the dataclass ``values``, groups opened."""
     for field in dataclasses.fields(values):
         name, value = prefix + field.name, getattr(values, field.name)
         if is_dataclass(value):
-            check_ranges(value, f"{name}.")
-            continue
+            yield from flat(value, f"{name}.")
+        else:
+            yield name, value, field
+
+
+def check_ranges(values: Any) -> None:
+    """Raise ValueError for the first field of the dataclass ``values`` that is out of its range, naming the remedy."""
+    for name, value, field in flat(values):
         for item in value if isinstance(value, tuple) else (value,):
             if item is not None:
                 _check(name, item, field.metadata)
 
 
-def _check(name: str, value: Any, metadata) -> None:
+def _check(name: str, value: Any, metadata: Mapping) -> None:
     allowed = metadata.get("one_of")
     if allowed is not None and value not in allowed:
         raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(map(str, allowed))}")
@@ -54,25 +60,15 @@ def _check(name: str, value: Any, metadata) -> None:
         raise ValueError(f"{name} must be {' and '.join(bounds) or 'a number'}, got {value}: give such a number")
 
 
-def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
-    """(dotted name, value, field) of every field of the dataclass ``values``, groups opened."""
-    for field in dataclasses.fields(values):
-        name, value = prefix + field.name, getattr(values, field.name)
-        if is_dataclass(value):
-            yield from flat(value, f"{name}.")
-        else:
-            yield name, value, field
-
-
-def default_of(field: dataclasses.Field) -> Any:
-    """The field's default."""
-    return field.default_factory() if field.default_factory is not MISSING else field.default
+def nested(values: Any) -> dict:
+    """The dataclass ``values`` as nested mappings of plain values."""
+    return {field.name: plain(getattr(values, field.name)) for field in dataclasses.fields(values)}
 
 
 def plain(value: Any) -> Any:
     """Dataclasses as mappings, tuples as lists, recursively."""
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return nested(value)
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,15 +1,18 @@
 """Running experiments: what is finished is left as it is, what was interrupted goes on, and errors are recorded."""
 
+import inspect
+import json
 import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..runs import RunDirectory, identity, label, locate
+from ..reports import Claim
+from ..runs import RunDirectory, identity, label, locate, to_json
 from ..training.placement import find_device
 from ..training.sinks import failure
 from ..training.tensorboard import TensorBoard
@@ -22,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Outcome:
-    """What has come of an experiment: its directory and summary, or the error."""
+    """What has come of an experiment: its directory and summary, or the error. ``was_done``: nothing was left to do."""
 
     experiment: Experiment
     directory: RunDirectory
@@ -48,22 +51,24 @@ def perform(experiment: Experiment) -> RunDirectory:
 
 
 def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
-    """As :func:`perform`, for members of one sweep that differ in ``together`` alone and share one problem.
+    """As :func:`perform`, for experiments of one ``company``, which share one problem.
 
     Each has its own directory, which holds what running it alone would have written. An error that concerns all is
-    raised, one that concerns a member is in its outcome.
+    raised, one that concerns an experiment is in its outcome.
     """
     for experiment in experiments:
         experiment.check()
+    if len({experiment.company for experiment in experiments}) > 1:
+        raise ValueError(f"experiments run together differ in {', '.join(experiments[0].together)} alone: split them")
     outcomes = [Outcome(experiment, directory_of(experiment)) for experiment in experiments]
-    distinct = list({outcome.directory.path: outcome for outcome in outcomes}.values())
+    # Several may be one run. The order of locks is the same in every process, so that none waits for another in a ring.
+    distinct = {outcome.directory.path: outcome for outcome in outcomes}
     problem = experiments[0].problem()
     with ExitStack() as locks, _terminable():
-        begun = [(outcome, run) for outcome in distinct if (run := _begin(outcome, problem, locks)) is not None]
+        begun = [(distinct[path], run) for path in sorted(distinct) if (run := _begin(distinct[path], problem, locks))]
         if begun:
             _run(begun)
-    by_path = {outcome.directory.path: outcome for outcome in distinct}
-    return [by_path[outcome.directory.path] for outcome in outcomes]
+    return [distinct[outcome.directory.path] for outcome in outcomes]
 
 
 def directory_of(experiment: Experiment) -> RunDirectory:
@@ -77,75 +82,105 @@ def directory_of(experiment: Experiment) -> RunDirectory:
 
 
 def _begin(outcome: Outcome, problem, locks: ExitStack) -> Run | None:
-    """Prepare the experiment and its directory, whose lock ``locks`` keeps; None if there is nothing to do."""
+    """Prepare the run and its directory, whose lock ``locks`` keeps; None if nothing is left to do, or can be done."""
     experiment, directory = outcome.experiment, outcome.directory
     run = Run(directory, problem, fingerprints=dict(getattr(problem, "fingerprints", {})))
-    lock = ExitStack()
     try:
         run.prepared = experiment.prepare(run)
-        lock.enter_context(directory.lock(wait=True))
-        if experiment.resume is False:
-            directory.clear()
-        quantities = {name: quantity.to_dict() for name, quantity in run.quantities.items()}
-        about = getattr(problem, "about", {})
-        config = experiment.config() | {"changed": experiment.changed()}
-        directory.create(config, versions(find_device(experiment.device)), run.fingerprints, about)
-        directory.write_report(experiment.report.to_dict() | {"quantities": quantities})
-        summary = directory.summary
-        if summary is not None and experiment.is_done(summary):
-            outcome.summary, outcome.was_done = summary, True
-            log.info("%s is done (%s): %s", directory.path.name, summary["status"], directory.path)
-            lock.close()
-            return None
+        with ExitStack() as lock:
+            lock.enter_context(directory.lock(wait=True))
+            if experiment.resume is False:
+                directory.clear()
+            if _is_done(outcome, run):
+                return None
+            config = experiment.config() | {"changed": experiment.changed()}
+            made_with = versions(find_device(experiment.device))
+            directory.create(config, made_with, run.fingerprints, getattr(problem, "about", {}))
+            directory.write_report(_report(experiment, run))
+            locks.push(lock.pop_all())
+            return run
     except Exception as error:
-        lock.close()
         outcome.error = error
         return None
-    locks.push(lock)
-    return run
+
+
+def _is_done(outcome: Outcome, run: Run) -> bool:
+    """Whether nothing is left to do; then what the report shows, and its claims, are brought up to date."""
+    experiment, directory = outcome.experiment, outcome.directory
+    summary = directory.summary
+    if summary is None or not experiment.is_done(summary):
+        return False
+    directory.check_fingerprints(run.fingerprints)
+    if directory.report != (report := _report(experiment, run)):
+        directory.write_report(report)
+    outcome.summary, outcome.was_done = _judged(experiment, summary), True
+    if outcome.summary != summary:
+        directory.write_summary(outcome.summary)
+    return True
+
+
+def _report(experiment: Experiment, run: Run) -> dict:
+    """What the run's report shows, as plain values."""
+    about = {"name": type(experiment).__name__, "text": (inspect.getdoc(type(experiment)) or "").partition("\n\n")[0]}
+    quantities = {name: quantity.to_dict() for name, quantity in run.quantities.items()}
+    return json.loads(to_json(about | experiment.report.to_dict() | {"quantities": quantities}))
 
 
 def _run(begun: list[tuple[Outcome, Run]]) -> None:
-    """Run what has begun; each summary is written, be it of a failure or an interruption."""
+    """Run what has begun; each has its summary in the end, be it of a failure or an interruption."""
     started = time.monotonic()
     try:
         kind = type(begun[0][0].experiment)
         summaries = kind.run_together([(outcome.experiment, run) for outcome, run in begun])
+        seconds = (time.monotonic() - started) / len(begun)
+        for (outcome, run), summary in zip(begun, summaries, strict=True):
+            outcome.summary = _finish(outcome.experiment, run, {"status": "finished", "seconds": seconds} | summary)
     except KeyboardInterrupt:
-        for _, run in begun:
-            _write_unless_done(run, {"status": "interrupted"})
+        for outcome, run in begun:
+            _note(outcome, run, {"status": "interrupted"})
         raise
     except Exception as error:
         for outcome, run in begun:
-            outcome.error = error
-            _write_unless_done(run, failure(error))
-        return
-    seconds = (time.monotonic() - started) / len(begun)
-    for (outcome, run), summary in zip(begun, summaries, strict=True):
-        outcome.summary = _finish(outcome.experiment, run, {"status": "finished", "seconds": seconds} | summary)
+            if outcome.summary is None:
+                outcome.error = error
+                _note(outcome, run, failure(error))
 
 
 def _finish(experiment: Experiment, run: Run, summary: dict) -> dict:
-    claims = [
-        {"text": claim.text, "held": claim.check(summary), "source": claim.source}
-        for claim in experiment.report.claims
-        if claim.check is not None
-    ]
-    if claims:
-        summary["claims"] = claims
+    """Write the summary, with the claims, and return what is written."""
+    summary = _judged(experiment, json.loads(to_json(summary)))
     run.directory.write_summary(summary)
     if not run.directory.tensorboard.exists():  # an experiment that trains has written its own
+        numbers = {name: value for name, value in summary.items() if isinstance(value, (int, float, dict))}
         with TensorBoard(run.directory.tensorboard, run.quantities, 0) as board:
-            numbers = {k: v for k, v in summary.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
             board.log(numbers | {"epoch": 0})
             board.close(experiment.changed(), summary, [])
     return summary
 
 
-def _write_unless_done(run: Run, summary: dict) -> None:
-    there = run.directory.summary
-    if there is None or there["status"] not in ("interrupted", "failed"):
-        run.directory.write_summary((there or {}) | summary)
+def _judged(experiment: Experiment, summary: dict) -> dict:
+    """The summary, as summary.json holds it, with what became of the claims."""
+    claims = [claim for claim in experiment.report.claims if claim.check is not None]
+    judged = [{"text": claim.text, "held": _held(claim, summary), "source": claim.source} for claim in claims]
+    return summary | ({"claims": judged} if judged else {})
+
+
+def _held(claim: Claim, summary: Mapping) -> bool | None:
+    try:
+        held = claim.check(summary) if claim.check is not None else None
+        return None if held is None else bool(held)
+    except Exception as error:
+        log.warning("the claim %r could not be checked: %s: %s", claim.text, type(error).__name__, error)
+        return None
+
+
+def _note(outcome: Outcome, run: Run, end: dict) -> None:
+    """Write how a run has ended that did not finish, beside what its summary says already."""
+    with suppress(OSError, ValueError):  # the disk that ended it may refuse this too
+        summary = run.directory.summary or {}
+        if not summary or not outcome.experiment.is_done(summary):
+            alpha = {"alpha": outcome.experiment.alpha} if hasattr(outcome.experiment, "alpha") else {}
+            run.directory.write_summary(alpha | {k: v for k, v in summary.items() if k != "error"} | end)
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import copy
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,9 +13,11 @@ from torch import nn
 from .. import data, models
 from ..training.fingerprints import network_fingerprint
 from ..training.placement import find_device
-from ..training.precision import PRECISIONS, check_precision, data_type
+from ..training.precision import check_precision, data_type
 from .experiment import Experiment
 from .fields import key
+
+Value = TypeVar("Value")
 
 LIBRARY = "lazytorch.models."
 FROM_THE_DATA = ("classes", "channels", "size")  # a model's keys that the images fill in unless they are given
@@ -37,11 +40,10 @@ class Data:
 
 @dataclass(frozen=True)
 class NetworkExperiment(Experiment):
-    """An experiment on a network and images."""
+    """An experiment on a network and images; the network is in float32 where there is no field ``precision``."""
 
-    model: dict[str, Any] = key(factory=dict, meaning="_target_, a model of lazytorch.models or your own, and its keys")
+    model: dict[str, Any] = key(factory=dict, meaning="a key of the model")
     data: Data = key(factory=Data, meaning="the images")
-    precision: str = key("float32", "float32, tf32, bf16 (autocast), float64", one_of=PRECISIONS)
 
     def problem(self) -> "Problem":
         """The images and the network at w_0, on the device.
@@ -54,7 +56,7 @@ class NetworkExperiment(Experiment):
     def changed(self) -> dict:
         """As of any experiment; of the model, its target and the keys that differ from the target's defaults."""
         target = self.model.get("_target_")
-        usual = models.signature_defaults(str(target)) | {HINTS: self.model.get(HINTS)}
+        usual = models.signature_defaults(str(target)) | {HINTS: self.model.get(HINTS)}  # hints are in other fields
         usual = {name: value for name, value in usual.items() if name not in FROM_THE_DATA}
         found = {f"model.{k}": v for k, v in self.model.items() if k not in usual or usual[k] != v}
         found |= {name: value for name, value in super().changed().items() if name != "model"}
@@ -70,22 +72,26 @@ class NetworkExperiment(Experiment):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Images, and the network at w_0 in evaluation mode or its own, on ``device``."""
+    """Images, and the network at w_0 as it was built, on ``device``."""
 
     device: torch.device
     train: data.ImageSet
     test: data.ImageSet
     net: nn.Module
     keys: Data
-    served: dict = field(default_factory=dict)
+    _made: dict = field(default_factory=dict)
+
+    def once(self, name: Any, make: Callable[[], Value]) -> Value:
+        """What ``make()`` has returned the first time: what experiments that are run together share."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     def data(self, precision: str) -> tuple[data.DeviceData, data.DeviceData]:
         """Both sets on the device in the type of ``precision``, normalised by the configured or the training images'
         statistics, the training set augmented; the same objects at every call."""
         dtype = data_type(precision)
-        if dtype not in self.served:
-            self.served[dtype] = serve(self.train, self.test, self.keys, dtype, self.device)
-        return self.served[dtype]
+        return self.once(dtype, lambda: serve(self.train, self.test, self.keys, dtype, self.device))
 
     def network(self) -> nn.Module:
         """A copy of the network."""
@@ -107,14 +113,12 @@ class Problem:
 
 def build(experiment: NetworkExperiment) -> Problem:
     """The problem that the fields of ``experiment`` describe; see :meth:`NetworkExperiment.problem`."""
-    device = find_device(experiment.device)
-    check_precision(experiment.precision, device)
-    keys = experiment.data
-    size = experiment.image_size
-    train, test = read_images(keys, size, experiment.seed)
+    device, precision = find_device(experiment.device), getattr(experiment, "precision", "float32")
+    check_precision(precision, device)
+    train, test = read_images(experiment.data, experiment.image_size, experiment.seed)
     net = build_network(experiment.model, describe(train), experiment.seed)
-    problem = Problem(device, train, test, net.to(device, data_type(experiment.precision)), keys)
-    check_classes(net, len(train.classes), problem.data(experiment.precision)[0].head(2)[0])
+    problem = Problem(device, train, test, net.to(device, data_type(precision)), experiment.data)
+    check_classes(net, len(train.classes), problem.data(precision)[0].head(2)[0])
     return problem
 
 
@@ -162,7 +166,7 @@ def build_network(model: dict[str, Any], images: dict[str, int], seed: int) -> n
         try:
             return builder(**(known | keys))
         except TypeError as error:
-            raise ValueError(f"{target} refuses its keys: {error}") from error
+            raise ValueError(f"{target} refuses its keys ({error}): it has {', '.join(accepted)}") from error
 
 
 def _library_model(target: str):

@@ -1,13 +1,10 @@
 """Training a network at one alpha: the default experiment, and the member of every sweep over alpha."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from .. import models
 from ..activations import zero_preactivations
@@ -15,16 +12,15 @@ from ..anchored import check_alpha
 from ..centered import CenteredModel
 from ..reports import TRAINING
 from ..training import Trainer, fit_together
-from ..training.checks import check_counts
+from ..training.precision import PRECISIONS
 from ..training.probes import STANDARD, Probe, declared_quantities, make_probes
-from ..training.settings import Settings
+from ..training.script import start_from
 from ..training.sinks import RunSink
 from .fields import check_ranges, key
 from .problem import NetworkExperiment
 from .run import Run
 
 log = logging.getLogger(__name__)
-DONE = ("finished", "diverged")
 KINK_SHARE = 0.01
 
 
@@ -32,15 +28,15 @@ KINK_SHARE = 0.01
 class Optimizer:
     """SGD."""
 
-    lr: float = key(1.0, "learning rate at epoch 0")
-    momentum: float = key(0.9, "heavy-ball momentum")
+    lr: float = key(1.0, "learning rate at epoch 0", above=0)
+    momentum: float = key(0.9, "heavy-ball momentum", at_least=0, below=1)
 
 
 @dataclass(frozen=True)
 class Schedule:
     """The learning rate lr / (1 + beta epoch)."""
 
-    beta: float = key(1 / 3, "learning rate lr / (1 + beta * epoch)")
+    beta: float = key(1 / 3, "learning rate lr / (1 + beta * epoch)", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -52,20 +48,21 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Training(NetworkExperiment):
-    """SGD with momentum on theta at scale alpha (Chizat, Oyallon & Bach 2019, section 3.2); see :class:`Trainer`."""
+    """SGD with momentum on theta at scale alpha (Chizat, Oyallon & Bach 2019, section 3.2)."""
 
+    precision: str = key("float32", "float32, tf32, bf16 (autocast), float64", one_of=PRECISIONS)
     alpha: float = key(1.0, "the scale, in (0, inf]; inf is the linearized model")
-    epochs: int = key(20, "in all; a finished run goes on when asked for more", result=False)
+    epochs: int = key(20, "in all; a finished run goes on when asked for more", at_least=1, result=False)
     loss: Any = key("mse", "mse, cross_entropy, or {_target_: module.function} of (outputs, labels)")
-    batch_size: int = key(128, "the last batch of an epoch may be smaller")
+    batch_size: int = key(128, "the last batch of an epoch may be smaller", at_least=1)
     optimizer: Optimizer = key(factory=Optimizer, meaning="SGD")
     schedule: Schedule = key(factory=Schedule, meaning="of the learning rate")
     difference: str = key(
         "divided", "divided, or direct: two passes subtracted, in float64", one_of=("divided", "direct")
     )
     probes: tuple[Any, ...] = key(STANDARD, "what is measured: displacement, ntk, activations, linearization, own.Name")
-    probe_size: int = key(16, "test inputs on which kernel and linearization error are measured")
-    evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last")
+    probe_size: int = key(16, "test inputs on which kernel and linearization error are measured", at_least=1)
+    evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last", at_least=1)
     sweep: Sweep = key(factory=Sweep, meaning="of the members of a sweep")
     resume: Any = key(
         True, "true: go on from this run's checkpoint; false: start over; a path: start from there", result=False
@@ -73,66 +70,53 @@ class Training(NetworkExperiment):
 
     report = TRAINING
     together = ("alpha", "optimizer.lr")
+    smoke = ("data=digits", "data.train_size=50", "data.test_size=50", "model.width=0.05", "epochs=1", "probe_size=4")
+
+    @property
+    def fused(self) -> bool:
+        return self.sweep.fused
 
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         check_alpha(self.alpha)
-        check_counts(epochs=self.epochs, probe_size=self.probe_size)
-        self.settings("mse").check(torch.device("cuda" if self.precision == "tf32" else "cpu"))
+        check_ranges(self)
         if not isinstance(self.resume, (bool, str)):
             raise ValueError(f"resume={self.resume!r}: give true, false, or the path of a checkpoint")
         if isinstance(self.resume, str) and not Path(self.resume).expanduser().is_file():
             raise ValueError(f"checkpoint {self.resume} does not exist: give the path of a run's checkpoints/last.pt")
-        check_ranges(self)
 
     def changed(self) -> dict:
         """As of any experiment; a run that starts from a checkpoint is another run, told apart by its content."""
         found = super().changed()
         if isinstance(self.resume, str):
-            content = Path(self.resume).expanduser().read_bytes()
-            found["start"] = hashlib.sha256(content).hexdigest()[:12]
+            found |= start_from(Path(self.resume).expanduser())
         return found
-
-    def settings(self, loss: str | Callable) -> Settings:
-        """Those of the Trainer."""
-        return Settings(
-            loss,
-            self.optimizer.lr,
-            self.optimizer.momentum,
-            self.schedule.beta,
-            self.batch_size,
-            self.seed,
-            self.precision,
-            self.evaluate_every,
-        )
 
     def prepare(self, run: Run) -> Trainer:
         """The trainer, tried on a few examples."""
-        problem, loss = run.problem, find_loss(self.loss)
+        problem = run.problem
         train, test = problem.data(self.precision)
-        if "probes" not in problem.served:  # one w_0, one kernel there, for all members
-            problem.served["probes"] = make_probes(
-                [find_probe(probe) for probe in self.probes], test.head(self.probe_size)[0]
-            )
-            _warn_of_kinks(problem, train)
-        sink = RunSink(run.directory)
+        x, _ = test.head(self.probe_size)
+        # One w_0 has one kernel there: all that are run together measure it once.
+        probes = problem.once("probes", lambda: make_probes([find_probe(probe) for probe in self.probes], x))
+        problem.once("kinks", lambda: _warn_of_kinks(problem, train))
         trainer = Trainer(
             CenteredModel(problem.net, self.alpha, self.difference),
             train,
             test,
-            loss=loss,
+            loss=find_loss(self.loss),
             lr=self.optimizer.lr,
             momentum=self.optimizer.momentum,
             beta=self.schedule.beta,
             batch_size=self.batch_size,
-            probes=problem.served["probes"],
-            run_dir=sink,
+            probes=probes,
+            run_dir=RunSink(run.directory),
             seed=self.seed,
             precision=self.precision,
             evaluate_every=self.evaluate_every,
         )
-        run.fingerprints |= {name: trainer.fingerprints[name] for name in ("loss",) if name in trainer.fingerprints}
-        run.quantities |= declared_quantities(problem.served["probes"])
+        run.fingerprints |= {name: value for name, value in trainer.fingerprints.items() if name == "loss"}
+        run.quantities |= declared_quantities(probes)
         return trainer
 
     def run(self, run: Run) -> dict:

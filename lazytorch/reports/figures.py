@@ -1,6 +1,7 @@
 """A figure, drawn from the runs of a section: panels side by side, a row a series where ``by`` tells lines apart."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
@@ -41,7 +42,8 @@ def draw(section: Section, figure: Figure) -> tuple[Canvas | None, list[str]]:
     if len(rows) > MAX_ROWS:
         notes.append(f"The first {MAX_ROWS} of {len(rows)} series are shown.")
         rows = rows[:MAX_ROWS]
-    titles = distinct([cell.title for row in rows for cell in row])
+    crowded = any(cell.title for row in rows for cell in row[1:])
+    titles = distinct([cell.title for row in rows for cell in row], 28 if crowded else 44)
     rows = [[replace(cell, title=titles[cell.title]) for cell in row] for row in rows]
     with house_style():
         look = _look(section, [cell.content for row in rows for cell in row if isinstance(cell.content, Traces)])
@@ -160,8 +162,7 @@ def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
     handles = _series_handles(look) + _quantity_handles(contents, look) + _mark_handles(look)
     caption = _caption(look)
     if handles:
-        columns = 4 if max(len(handle.get_label()) for handle in handles) < 24 else 2
-        columns = min(columns, len(handles)) if canvas.get_figwidth() > 5 else min(2, len(handles))
+        columns = _columns(canvas.get_figwidth(), [handle.get_label() for handle in handles])
         lines = math.ceil(len(handles) / columns)
         canvas.set_figheight(canvas.get_figheight() + 0.25 * bool(caption) + 0.19 * lines)
         canvas.legend(
@@ -174,6 +175,12 @@ def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
         )
     elif caption:
         canvas.supxlabel(caption, fontsize=8)
+
+
+def _columns(width: float, texts: list[str]) -> int:
+    """As many as fit in ``width`` inches, at about a fifteenth of an inch a letter and half an inch a symbol."""
+    longest = max(len(re.sub(r"\\[A-Za-z,]+|[${}_^\\]", "", text)) for text in texts)
+    return max(1, min(4, len(texts), int(width / (longest / 15 + 0.5))))
 
 
 def _ranks(by: str, colors: dict) -> list[Line2D]:

@@ -214,7 +214,7 @@ def _set_limits(axes: Axes, section: Section, traces: Traces, log: bool) -> None
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
     bottom, top = low - margin, high + margin
     if all(section.quantity(column).percent for column in traces.panel.y):
-        bottom, top = max(bottom, -2.0), min(top, 102.0)
+        bottom, top = max(bottom, min(low, -2.0)), min(top, max(high, 102.0))
     axes.set_ylim(bottom, top)
 
 

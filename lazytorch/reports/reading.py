@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Run:
         """The last epoch on record."""
         return max((row["epoch"] for row in self.metrics), default=None)
 
-    @property
+    @cached_property
     def results(self) -> dict:
         """The summary's numbers, by dotted name, and what only the last evaluation has."""
         last = self.metrics[-1] if self.metrics else {}

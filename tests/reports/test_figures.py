@@ -169,3 +169,21 @@ def test_every_sweep_can_be_drawn(train, only, tmp_path, figure, runs):
         assert notes
     else:
         canvas.savefig(tmp_path / "figure.png", dpi=50)
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+def test_legends_and_titles_are_within_the_figure(train, only, tmp_path, panels):
+    for letter in "xyz":
+        for alpha in (1.0, 10.0):
+            for lr in (0.1, 1.0):
+                name = "module." + "A" * 40 + letter + "B" * 40
+                train(alpha, changed={"model._target_": name, "optimizer.lr": lr})
+    shown = [Panel("summary", "alpha", ("train_accuracy", "test_accuracy"))] * panels
+    for figure in (Figure("accuracy", *shown), GRID):
+        canvas, _ = draw(only(), figure)
+        canvas.savefig(tmp_path / "figure.png")
+        edge = canvas.bbox
+        boxes = [legend.get_window_extent() for legend in canvas.legends]
+        titles = [axes._left_title.get_window_extent() for axes in canvas.axes if axes.get_title(loc="left")]
+        assert all(edge.x0 <= box.x0 and box.x1 <= edge.x1 and edge.y0 <= box.y0 for box in boxes + titles)
+        assert not any(a.overlaps(b) for i, a in enumerate(titles) for b in titles[:i])

@@ -29,18 +29,10 @@ def entries(canvas):
     return [text.get_text() for legend in canvas.legends for text in legend.get_texts()]
 
 
-def rates(write, rows, panel, **options):
-    return (
-        write({"seed": 0}, base={"_target_": "a.Rates"}, report=Report(), **options)
-        if rows is None
-        else write(
-            {"seed": 0},
-            base={"_target_": "a.Rates"},
-            report=Report(Figure("rates", panel)),
-            tables={panel.table: rows},
-            **options,
-        )
-    )
+def rates(write, rows, panel):
+    """One run with `rows` in the table of `panel`."""
+    report = Report(Figure("rates", panel))
+    return write({"seed": 0}, base={"_target_": "a.Rates"}, report=report, tables={panel.table: rows})
 
 
 def test_points_are_the_means_over_seeds_in_percent(sweep, only):
@@ -283,3 +275,13 @@ def test_common_words():
     assert common(["train accuracy", "test accuracy"]) == "accuracy"
     assert common(["training loss", "test loss predicted"]) == "loss"
     assert common(["displacement", "gap"]) == "" == common([])
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.9), (0.0, 1.0), (1.08, 1.18), (-0.3, 0.2)])
+def test_every_share_is_within_its_axis(write, only, shares):
+    panel = Panel("rates", "step", "test_accuracy")
+    rates(write, [{"step": index, "test_accuracy": share} for index, share in enumerate(shares)], panel)
+    (axes,) = axes_of(only(), panel)
+    bottom, top = axes.get_ylim()
+    assert bottom <= 100 * min(shares) < 100 * max(shares) <= top
+    assert (bottom >= -2 and top <= 102) or min(shares) < 0 or max(shares) > 1

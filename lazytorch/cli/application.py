@@ -1,0 +1,193 @@
+"""From the arguments to the exit code: hydra composes, experiments are run, and what has come of them is printed."""
+
+import os
+import signal
+import sys
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from .. import __version__
+from ..experiments import Experiment, Outcome, perform_together
+from ..experiments.compose import compose
+from ..training.versions import versions
+from .arguments import readable
+from .errors import explain
+from .help import print_help
+from .results import closing_table, result_line
+from .sweep import KILLED, VARIABLE, Record, Sweep
+
+PACKAGED = Path(__file__).parents[1] / "conf"
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+FULL = "HYDRA_FULL_ERROR"
+
+
+def main() -> None:
+    """Run ``lazytorch``; the last lines of stdout are the run directory (of a sweep: its folders, <runs_dir>/<name>).
+
+    Exits with 0; with 1 after an error, printed in one line (in full with HYDRA_FULL_ERROR=1), the other members of a
+    sweep having run; with 130 or 143 after Ctrl-C or SIGTERM, everything checkpointed.
+    """
+    arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(_version())
+        return
+    is_sweep = bool({"-m", "--multirun"} & set(arguments))
+    arguments = sys.argv[1:] = [readable(argument, is_sweep) for argument in arguments]
+    application = Application(in_full=FULL in os.environ)
+    os.environ.pop(VARIABLE, None)  # of a sweep that has started this process
+    os.environ[FULL] = "1"  # else hydra prints errors itself, over many lines
+    try:
+        if {"--help", "-h"} & set(arguments):
+            print_help(CONF, arguments)
+        else:
+            _hydra(application)()
+            application.run_waiting()
+    except KeyboardInterrupt as stop:
+        Sweep.end_current()
+        _say("stopped; what was trained is checkpointed, the same command goes on")
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
+    except Exception as error:
+        application.fail(error, explain(error, CONF, arguments))
+    finally:
+        if not application.in_full:
+            del os.environ[FULL]
+    sys.exit(application.close())
+
+
+def _hydra(application: "Application"):
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    def run(cfg: DictConfig) -> None:
+        application.run(cfg)
+
+    return run
+
+
+@dataclass
+class Application:
+    """What has come of the run, and the members of a fused sweep that wait for the others.
+
+    Members of a sweep leave their records on the disk, as a launcher may run them in other processes, each with a copy
+    of this. ``in_full``: whether errors are printed with their tracebacks.
+    """
+
+    in_full: bool
+    records: list[Record] = field(default_factory=list)
+    waiting: list[tuple[Record, Experiment]] = field(default_factory=list)
+    failed: bool = False
+
+    def run(self, cfg: DictConfig) -> None:
+        """hydra's job: run the experiment, or let it wait for the others."""
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # the user's own modules
+        job = HydraConfig.get()
+        sweep = Sweep.current() if job.mode == RunMode.MULTIRUN else None
+        record = Record(job.job.num, sweep.shorten(job.overrides.task)) if sweep else Record(0)
+        if sweep:
+            sweep.begin(record)
+        try:  # an error that is raised here would have hydra end the sweep
+            experiment = compose(cfg, _default_name(job.runtime.choices))
+            if sweep and experiment.fused:
+                _check_launcher(job.launcher._target_)
+                experiment.check()
+                self.waiting.append((record, experiment))
+                return
+            (outcome,) = perform_together([experiment])
+        except Exception as error:
+            outcome = error
+        self._take(record, outcome, sweep)
+
+    def run_waiting(self) -> None:
+        """Run the members that wait, those of one company together."""
+        companies: dict[str, list[tuple[Record, Experiment]]] = {}
+        for record, experiment in self.waiting:
+            companies.setdefault(experiment.company, []).append((record, experiment))
+        for company in companies.values():
+            outcomes: list[Outcome | Exception]
+            try:
+                outcomes = [*perform_together([experiment for _, experiment in company])]
+            except Exception as error:
+                outcomes = [error] * len(company)
+            for (record, _), outcome in zip(company, outcomes, strict=True):
+                self._take(record, outcome, Sweep.current())
+
+    def fail(self, error: Exception, message: str) -> None:
+        """Say what went wrong."""
+        self.failed = True
+        if self.in_full:
+            traceback.print_exception(error)
+        _say(message)
+
+    def close(self) -> int:
+        """Print the table of a sweep, what it lacks, and the directories; the exit code."""
+        records, members = self.records, 0
+        if sweep := Sweep.current():
+            records, members = Sweep.end_current(), sweep.members
+        if len(records) > 1 and any(record.directory for record in records):
+            print(closing_table(records), file=sys.stderr)
+        _say_failures(records, members)
+        paths = [Path(record.directory) for record in records if record.directory]
+        for path in dict.fromkeys(path.parent if sweep else path for path in paths):
+            print(path)
+        return int(self.failed or len(records) < members or any(record.error for record in records))
+
+    def _take(self, record: Record, outcome: Outcome | Exception, sweep: Sweep | None) -> None:
+        """Keep, and print, what has come of a run; the same error again is counted only, in the end."""
+        known = sweep.records() if sweep else []
+        error = outcome if isinstance(outcome, Exception) else outcome.error
+        if error is None:
+            directory = str(outcome.directory.path)
+            record = replace(record, directory=directory, summary=outcome.summary, was_done=outcome.was_done)
+        else:
+            record = replace(record, error=" ".join(str(error).split()) or type(error).__name__)
+        (sweep.leave if sweep else self.records.append)(record)
+        where = f"[{sweep.where()}] " if sweep else ""
+        if error is None:
+            _say(where + result_line(record))
+        elif record.error not in [other.error for other in known]:
+            self.fail(error, f"{where}{_failed(record)}")
+
+
+def _version() -> str:
+    made_with = versions(torch.device("cpu"))
+    others = ", ".join(f"{name} {made_with[name]}" for name in ("git", "python", "torch") if made_with[name])
+    return f"lazytorch {__version__} ({others})"
+
+
+def _say_failures(records: list[Record], members: int) -> None:
+    for error, count in Counter(record.error for record in records if record.error).items():
+        first = next(record for record in records if record.error == error)
+        if error == KILLED:
+            _say(_failed(first))
+        if count > 1:
+            _say(f"{count} of {max(members, len(records))} members failed as {first.overrides} did")
+    if 0 < len(records) < members:
+        _say(f"{members - len(records)} of {members} members have not been run: start the sweep again")
+
+
+def _failed(record: Record) -> str:
+    return f"{record.overrides} failed: {record.error}" if record.overrides else record.error
+
+
+def _check_launcher(target: str) -> None:
+    if not target.endswith("BasicLauncher"):
+        raise ValueError(
+            f"sweep.fused=true trains its members in one process, which {target} does not: "
+            f"use hydra/launcher=basic, or sweep.fused=false"
+        )
+
+
+def _default_name(choices) -> str:
+    experiment = choices.get("experiment") or "training"
+    return f"{choices.get('model')}-{choices.get('data')}" if experiment == "training" else experiment
+
+
+def _say(text: str) -> None:
+    print(f"lazytorch: {text}", file=sys.stderr)

@@ -1,0 +1,43 @@
+"""hydra's own errors in one line, with the remedy."""
+
+import re
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+
+from ..experiments.compose import find_experiment, keys_of, unknown_key
+from .arguments import composed
+
+UNKNOWN = re.compile(r"(?:Could not override|Could not append|Key) '([^']+)'")
+SEVERAL = re.compile(r"Ambiguous value for argument '([^']+)'")
+
+
+def explain(error: BaseException, conf: Path, arguments: list[str]) -> str:
+    """The message of ``error`` in one line; of hydra's own errors in our words."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OverrideParseException):
+        name = error.override.partition("=")[0]
+        return (
+            f"cannot read {error.override!r}: write numbers as 1e7, and text with special characters in quotes, "
+            f"as \"{name}='...'\""
+        )
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"there is no {group}={name}: choose one of {', '.join(sorted(error.options))}"
+    if isinstance(error, HydraException) and (several := SEVERAL.search(text)):
+        return f"{several.group(1)} has several values: add -m to sweep over them, or make a list, in brackets"
+    if isinstance(error, HydraException) and (unknown := UNKNOWN.search(text)):
+        return _explain_unknown(unknown.group(1), conf, arguments)
+    return text
+
+
+def _explain_unknown(name: str, conf: Path, arguments: list[str]) -> str:
+    """Which key was meant, of those that the chosen experiment has."""
+    try:
+        cfg = composed(conf, arguments, groups_alone=True)
+        kind = find_experiment(cfg.get("_target_"))
+    except (HydraException, ValueError, RuntimeError):
+        return f"nothing reads the key {name}: remove it"
+    if name in keys_of(kind):
+        return f"{name} is not in the file of experiment={cfg.hydra.runtime.choices.experiment}: add it there"
+    return unknown_key(name, kind, [f"model.{key}" for key in cfg.get("model") or ()])

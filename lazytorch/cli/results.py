@@ -1,0 +1,67 @@
+"""Results in the terminal: a line for each run, and the table that closes a sweep."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..quantities import find_quantity
+from ..runs import RunDirectory, label
+from .sweep import Record, spell_seconds
+
+SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
+NUMBERS = 6  # of an experiment that measures other things, the first ones
+ELSEWHERE = ("alpha", "epochs", "seconds")
+HELD = {True: "held", False: "not held", None: "open"}
+
+
+def result_line(record: Record) -> str:
+    """What came of a run, in one line."""
+    summary = record.summary or {}
+    status = f"is done ({summary['status']})" if record.was_done else summary["status"]
+    spent = "" if record.was_done or summary.get("seconds") is None else f" in {spell_seconds(summary['seconds'])}"
+    numbers = [f"{find_quantity(name).short} {100 * summary[name]:.1f}%" for name in SHOWN[:2] if _has(summary, name)]
+    if not numbers:
+        numbers = [f"{name} {value:.4g}" for name, value in _others(summary)][:NUMBERS]
+    claims = [f"{HELD[claim['held']]}: {claim['text']}" for claim in summary.get("claims") or []]
+    words = [status + spent, ", ".join(numbers), summary.get("verdict") or "", *claims]
+    return f"{'; '.join(word for word in words if word)}: {record.directory}"
+
+
+def closing_table(records: Sequence[Record]) -> str:
+    """The members of a sweep, a line each: what tells them apart, and what was measured."""
+    summaries = [record.summary or {"status": "failed"} for record in records]
+    names = [name for name in SHOWN if any(_has(summary, name) for summary in summaries)]
+    others = [] if names else list(dict.fromkeys(name for summary in summaries for name, _ in _others(summary)))
+    rows = [["run", "status", *names, *others[:NUMBERS], "seconds"]]
+    for summary, told_apart in zip(summaries, _labels(records), strict=True):
+        numbers = dict(_others(summary))
+        cells = [find_quantity(name).spell(summary.get(name)) for name in names]
+        cells += [_spell(numbers.get(name)) for name in others[:NUMBERS]]
+        rows.append([told_apart, summary["status"], *cells, _spell(summary.get("seconds"))])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _labels(records: Sequence[Record]) -> list[str]:
+    """What tells the members apart; of failed ones, their overrides."""
+    changed = [RunDirectory(record.directory).config["changed"] for record in records if record.directory]
+    names = dict.fromkeys(name for own in changed for name in own)
+    varying = [name for name in names if any(own.get(name) != changed[0].get(name) for own in changed)]
+    labels = iter([label({name: own[name] for name in varying if name in own}) for own in changed])
+    return [(next(labels) if record.directory else "") or record.overrides or "–" for record in records]
+
+
+def _others(summary: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a summary, groups opened."""
+    for name, value in summary.items():
+        if isinstance(value, Mapping):
+            yield from _others(value, f"{prefix}{name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and name not in ELSEWHERE:
+            yield prefix + name, value
+
+
+def _has(summary: Mapping, name: str) -> bool:
+    return summary.get(name) is not None
+
+
+def _spell(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.4g}"
