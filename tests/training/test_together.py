@@ -4,7 +4,6 @@ import copy
 import functools
 import os
 import signal
-import tempfile
 import time
 
 import pytest
@@ -31,23 +30,22 @@ ALPHAS = (1.0, 100.0, float("inf"))
 
 @functools.cache
 def alone(alpha, lr=0.1):
-    """The trainer, its summary and its metrics after two epochs alone."""
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = make_convolutional(alpha, directory, lr=lr)
-        summary = trainer.fit(2)
-        return trainer, without_times([summary]), without_times(RunDirectory(directory).metrics)
+    """The trainer and its summary after two epochs alone."""
+    trainer = make_convolutional(alpha, lr=lr)
+    return trainer, without_times([trainer.fit(2)])
 
 
-def test_together_is_alone_at_every_alpha_and_learning_rate(tmp_path):
+def test_together_is_alone_at_every_alpha_and_learning_rate():
     """Bit for bit: alphas and learning rates differ, the pass at w_0 is shared."""
     settings = [(alpha, 0.1) for alpha in ALPHAS] + [(100.0, 0.02)]
-    together = [make_convolutional(a, tmp_path / f"{a},{lr}", lr=lr) for a, lr in settings]
+    together = [make_convolutional(alpha, lr=lr) for alpha, lr in settings]
     summaries = fit_together(together, 2)
     for trainer, summary, (alpha, lr) in zip(together, summaries, settings, strict=True):
-        other, expected, rows = alone(alpha, lr)
+        other, expected = alone(alpha, lr)
         assert without_times([summary]) == expected
         assert_same(trainer.model.state_dict(), other.model.state_dict())
-        assert without_times(RunDirectory(tmp_path / f"{alpha},{lr}").metrics) == rows and len(rows) == 3
+        rows = [without_times(one.member.state.rows) for one in (trainer, other)]
+        assert rows[0] == rows[1] and len(rows[0]) == 3
 
 
 def test_those_behind_catch_up(tmp_path):
@@ -193,25 +191,33 @@ def test_one_model_cannot_be_trained_twice_at_once():
         fit_together(trainers, 1)
 
 
-@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
-def test_asked_to_stop_all_checkpoint_and_go_on(tmp_path, monkeypatch, number):
+def test_asked_to_stop_all_checkpoint_and_go_on(tmp_path, monkeypatch):
     together = [make_convolutional(alpha, tmp_path / str(alpha)) for alpha in ALPHAS]
     step = loop._step
 
     def interrupted(member, outputs, y):
         if member is together[1].member and member.position == (1, 3):
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
         step(member, outputs, y)
 
     monkeypatch.setattr(loop, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt) as raised:
         fit_together(together, 2)
-    assert raised.value.args == (number,)
+    assert raised.value.args == (signal.SIGINT,)
     assert [RunDirectory(tmp_path / str(alpha)).summary["status"] for alpha in ALPHAS] == ["interrupted"] * 3
     again = [make_convolutional(alpha, tmp_path / str(alpha)) for alpha in ALPHAS]
     assert all(one.resume() for one in again) and {one.member.position for one in again} == {(1, 4)}
     for alpha, summary in zip(ALPHAS, fit_together(again, 2), strict=True):
         assert without_times([summary]) == alone(alpha)[1]
+
+
+def test_each_keeps_its_own_records(tmp_path):
+    trainers = [make(alpha, tmp_path / str(alpha), probes=()) for alpha in ALPHAS]
+    for alpha, summary in zip(ALPHAS, fit_together(trainers, 1), strict=True):
+        run = RunDirectory(tmp_path / str(alpha))
+        assert run.summary == summary and run.config["alpha"] == alpha
+        assert [row["epoch"] for row in run.metrics] == [0, 1] and run.checkpoint().exists()
+        assert {row["alpha"] for row in run.metrics} == {"inf" if alpha == float("inf") else alpha}
 
 
 def test_a_directory_that_is_refused_leaves_those_of_the_others_alone(tmp_path):

@@ -231,7 +231,7 @@ def test_numpys_numbers_are_numbers(tmp_path):
         ({"precision": "float16"}, "unknown precision.*bf16"),
         ({"precision": "tf32"}, "tf32 exists on CUDA"),
         ({"precision": "float64"}, "in torch.float32.*float64.*double"),
-        ({"probes": ["kernel"]}, "unknown probe 'kernel': choose from displacement, ntk"),
+        ({"probes": ["kernel"]}, "unknown probe 'kernel': choose from activations, displacement"),
     ],
 )
 def test_bad_settings(options, message):
