@@ -11,7 +11,7 @@ import sys
 
 import sklearn.datasets  # noqa: F401
 import torch
-import torch.utils.tensorboard  # noqa: F401
+import torch.utils.tensorboard
 
 import lazytorch as lt
 from lazytorch import cli

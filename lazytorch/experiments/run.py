@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from ..progress import bar
 from ..quantities import Quantity
-from ..runs import RunDirectory
+from ..runs import RunDirectory, as_read
 
 Item = TypeVar("Item")
 
@@ -40,20 +40,26 @@ class Run:
 
         ``compute`` gives a row, or several, without ``keys``. The table is replaced whole, so that a run that is killed
         has every part that was finished, and goes on with the others.
+
+        Raises:
+            ValueError: a computed row has one of ``keys``.
         """
-        rows = self.table(table)
-        found = [row for row in rows if all(_same(row.get(name), value) for name, value in keys.items())]
-        if found:
+        if found := self._rows_at(table, keys):
             return found
         computed = compute()
         computed = [computed] if isinstance(computed, dict) else list(computed)
-        self.directory.write_table(table, rows + [keys | row for row in computed])
-        return [keys | row for row in computed]
+        for name in keys.keys() & {name for row in computed for name in row}:
+            raise ValueError(
+                f"a row of {table} has {name}, which is what the part is known by: leave it out of the row"
+            )
+        self.directory.write_table(table, self.table(table) + [keys | row for row in computed])
+        return self._rows_at(table, keys)
+
+    def _rows_at(self, table: str, keys: dict) -> list[dict]:
+        """The rows as they are read, so that the first run and one that goes on see the same values."""
+        sought = {name: as_read(value) for name, value in keys.items()}
+        return [row for row in self.table(table) if all(row.get(name) == value for name, value in sought.items())]
 
     def table(self, table: str) -> list[dict]:
         """The rows of a table so far."""
         return self.directory.table(table)
-
-
-def _same(there: Any, here: Any) -> bool:
-    return there == here or str(there) == str(here)
