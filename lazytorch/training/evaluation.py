@@ -36,7 +36,7 @@ def evaluate(members: Sequence[Member], part: str) -> list[tuple[float, float | 
             for total, member in zip(totals, members, strict=True):
                 known = None if member in moved else x.new_zeros((len(x), *member.output_shape), dtype=data.dtype)
                 output = next(outputs).to(data.dtype) if known is None else known
-                total += torch.stack([member.objective(output, y) * len(x), correct(output, y)])
+                total += torch.stack([member.objective(output, y).double() * len(x), correct(output, y)])
     return [(loss, share_of(right, data)) for loss, right in totals.div(len(data)).tolist()]
 
 

@@ -60,7 +60,8 @@ def _outputs(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         start = net(x)
         for parameter in net.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
-            parameter += 0.1 * parameter.norm() / max(1, parameter.numel()) ** 0.5 * noise
+            size = parameter.norm() / max(1, parameter.numel()) ** 0.5
+            parameter += 0.1 * torch.where(size > 0, size, 1) * noise
         return start, net(x)
 
 

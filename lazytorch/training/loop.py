@@ -75,6 +75,8 @@ class Loop:
             if len(self.members) > 1:
                 opened.callback(separate, member.model)
             member.model.train()
+            if member.status != "diverged":
+                member.status = "running"
         unmeasured = [member for member in self.members if member.is_unmeasured(self.epochs)]
         while unmeasured:
             group = _in_step(unmeasured)

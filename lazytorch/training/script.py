@@ -12,7 +12,7 @@ from .placement import device_of
 from .probes import STANDARD
 from .settings import Settings
 from .sinks import RunSink
-from .state import State, check_settings
+from .state import State, check_fingerprints, check_settings
 from .versions import versions
 
 TARGET = "lazytorch.Trainer"
@@ -74,7 +74,7 @@ class ScriptRun(RunSink):
         if there is not None:
             check_settings(run.path, {"_target_": there.get("_target_")}, {"_target_": TARGET})
             check_settings(run.path, _flat(there), {"start": None} | _flat(_grouped(self.settings)))
-            run.check_fingerprints(self.fingerprints)
+            check_fingerprints(run.path, there.get("fingerprints") or {}, self.fingerprints)
         summary = run.summary
         if not self.goes_on and (there is not None or summary is not None or run.checkpoint().exists()):
             status = (summary or {"status": "unfinished"})["status"]

@@ -112,18 +112,24 @@ def _check_archive(path: Path) -> None:
     except Exception as error:
         raise ValueError(f"checkpoint {path} is truncated or damaged: {REMEDY}") from error
     if damaged is not None:
-        raise ValueError(f"checkpoint {path} is damaged ({damaged} does not have its checksum): {REMEDY}")
+        raise ValueError(f"checkpoint {path} is damaged ({damaged!r} does not have its checksum): {REMEDY}")
 
 
-def check_settings(path: Path, saved: Mapping, current: Mapping) -> None:
+def check_settings(path: Path, saved: Mapping, current: Mapping, what: str = "configuration") -> None:
     """Raise ValueError if a run or checkpoint was made with other settings, naming the first that differs."""
     for key in current:
         if saved.get(key) != current[key]:
             raise ValueError(
-                f"{path} is of another configuration "
-                f"({key}: {saved.get(key)!r} there, {current[key]!r} here): "
+                f"{path} is of another {what} ({key}: {saved.get(key)!r} there, {current[key]!r} here): "
                 f"go on with what made it, or give this run another run_dir, or resume=false to start over"
             )
+
+
+def check_fingerprints(path: Path, saved: Mapping, current: Mapping) -> None:
+    """Raise ValueError if a run or checkpoint was made with other data, or another network or loss."""
+    for part, here in current.items():
+        what = f"{part} set" if part in ("train", "test") else part
+        check_settings(path, {"fingerprint": saved.get(part)}, {"fingerprint": here}, what)
 
 
 def check_model(path: Path, saved: Mapping, current: Mapping) -> None:

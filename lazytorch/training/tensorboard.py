@@ -55,7 +55,7 @@ class TensorBoard:
         """
         from torch.utils.tensorboard.summary import hparams
 
-        if rows:
+        if rows and any(isinstance(value, dict) for value in rows[-1].values()):
             from .figures import layers_image
 
             self.writer.add_image("layers", layers_image(rows), rows[-1]["epoch"], dataformats="HWC")

@@ -23,7 +23,7 @@ from .probes import STANDARD, declared_quantities, make_probes, name_of
 from .script import ScriptRun, describe, start_from
 from .settings import Settings
 from .sinks import RunSink
-from .state import State, check_model, check_settings, load_checkpoint
+from .state import State, check_fingerprints, check_model, check_settings, load_checkpoint
 
 Data = DeviceData | Dataset | tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]
 
@@ -132,7 +132,8 @@ class Trainer:
         if not path.exists():
             return False
         saved = load_checkpoint(path)
-        check_settings(path, saved["settings"] | saved["fingerprints"], self._record | self.fingerprints)
+        check_settings(path, saved["settings"], self._record)
+        check_fingerprints(path, saved["fingerprints"], self.fingerprints)
         self._load(path, saved)
         self._record.update(saved["settings"])
         sink.known = len(saved["rows"])

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from lazytorch.experiments.build import build_network, describe
 from omegaconf import OmegaConf
 
 from lazytorch.cli import CONF
 from lazytorch.data import load
-from lazytorch.experiments.build import build_network, describe
 from lazytorch.runs import identity
 
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))

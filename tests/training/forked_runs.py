@@ -1,7 +1,8 @@
 """Trains the same small run in forked processes on request; not a test itself.
 
-A request is [run directory, epochs, write]: a positive ``write`` makes the process kill itself inside that checkpoint
-write, after the temporary file is complete and before it takes its name.
+A request is [run directories, epochs, write]: one after the other is trained, as in a script's loop over alphas. A
+positive ``write`` makes the process kill itself inside that checkpoint write, after the temporary file is complete and
+before it takes its name. A process exits with 0 if all was trained, and with 100 + the signal where that stopped it.
 """
 
 import json
@@ -10,10 +11,12 @@ import signal
 import sys
 
 import torch
+import torch.utils.tensorboard
 from torch import nn
 
 import lazytorch as lt
-from lazytorch.runs import RunDirectory, writing
+import lazytorch.training.figures  # before forking, as tensorboard
+from lazytorch.runs import writing
 
 
 def main() -> None:
@@ -31,11 +34,29 @@ def main() -> None:
         print(child, flush=True)
 
 
-def train(directory: str, epochs: int, kill_at_write: int) -> int:
+def train(directories: list[str], epochs: int, kill_at_write: int) -> int:
     if kill_at_write:
         kill_inside_write(kill_at_write)
+    try:
+        for number, directory in enumerate(directories):
+            train_one(100.0**number, directory, epochs)
+    except KeyboardInterrupt as stopped:
+        return 100 + stopped.args[0]
+    return 0
+
+
+def train_one(alpha: float, directory: str, epochs: int) -> None:
+    images = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    data, test = (images, torch.arange(200) % 10), (images[:60], torch.arange(60) % 10)
+    model = lt.CenteredModel(network(), alpha)
+    trainer = lt.Trainer(model, data, test, lr=0.05, batch_size=9, run_dir=directory, probe_size=2)
+    trainer.resume()
+    trainer.fit(epochs)
+
+
+def network() -> nn.Module:
     torch.manual_seed(0)
-    net = nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(1, 8, 3, padding=1),
         nn.BatchNorm2d(8),
         nn.ReLU(),
@@ -44,21 +65,6 @@ def train(directory: str, epochs: int, kill_at_write: int) -> int:
         nn.Dropout(0.2),
         nn.Linear(128, 10),
     )
-    images, labels = torch.randn(400, 1, 8, 8), torch.arange(400) % 10
-    run = RunDirectory(directory)
-    trainer = lt.Trainer(
-        lt.CenteredModel(net, 100.0),
-        (images, labels),
-        (images[:60], labels[:60]),
-        lr=0.05,
-        batch_size=9,
-        run_dir=run,
-        probe_size=2,
-    )
-    with run.lock():
-        trainer.resume()
-        status = trainer.fit(epochs)["status"]
-    return 0 if status == "finished" else 3
 
 
 def kill_inside_write(count: int) -> None:

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from lazytorch.runs import RunDirectory
-from lazytorch.training import checkpoint
+from lazytorch.training.state import load_checkpoint
 
 # One process per attempt would spend its time importing torch; the server imports once and forks.
 SERVER = Path(__file__).with_name("forked_runs.py")
-EPOCHS = 6
+EPOCHS = 4
 TIMES = {"seconds"}
 
 
@@ -29,8 +29,8 @@ class Server:
         ready = self.process.stdout.readline()
         assert ready == "ready\n", ready
 
-    def start(self, run: Path, kill_at_write: int = 0, epochs: int = EPOCHS) -> int:
-        print(json.dumps([str(run), epochs, kill_at_write]), file=self.process.stdin)
+    def start(self, *runs: Path, kill_at_write: int = 0, epochs: int = EPOCHS) -> int:
+        print(json.dumps([list(map(str, runs)), epochs, kill_at_write]), file=self.process.stdin)
         return int(self.process.stdout.readline())
 
     def wait(self) -> int:
@@ -48,7 +48,7 @@ def server():
 
 def result(run: Path):
     rows = [{k: v for k, v in row.items() if k not in TIMES} for row in RunDirectory(run).metrics]
-    state = checkpoint.load(RunDirectory(run).checkpoint())
+    state = load_checkpoint(RunDirectory(run).checkpoint())
     return rows, state
 
 
@@ -98,19 +98,21 @@ def test_killed_at_random_moments(server, reference, tmp_path):
 
 
 @pytest.mark.parametrize("number", (signal.SIGTERM, signal.SIGINT))
-def test_asked_to_stop_it_checkpoints_and_goes_on(server, reference, tmp_path, number):
+def test_asked_to_stop_a_loop_over_alphas_ends_with_a_checkpoint_and_goes_on(server, reference, tmp_path, number):
+    """Ctrl-C ends the script, not one member: the next alpha is not begun."""
     expected, duration = reference
-    pid = server.start(tmp_path)
-    while not (tmp_path / "checkpoints" / "last.pt").exists():
+    first, second = tmp_path / "first", tmp_path / "second"
+    pid = server.start(first, second)
+    while not (first / "checkpoints" / "last.pt").exists():
         time.sleep(0.005)
     time.sleep(0.05 * duration)
     os.kill(pid, number)
-    assert server.wait() == 3
-    assert RunDirectory(tmp_path).summary["status"] == "interrupted"
-    server.start(tmp_path)
+    assert server.wait() == 100 + number
+    assert RunDirectory(first).summary["status"] == "interrupted" and not second.exists()
+    server.start(first)
     assert server.wait() == 0
-    assert RunDirectory(tmp_path).summary["status"] == "finished"
-    assert_same(tmp_path, expected)
+    assert RunDirectory(first).summary["status"] == "finished"
+    assert_same(first, expected)
 
 
 def test_a_finished_run_can_be_asked_for_more(server, reference, tmp_path):

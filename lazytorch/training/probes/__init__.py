@@ -1,5 +1,7 @@
 """Measurements of how lazy the training is, one file each."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
@@ -11,11 +13,8 @@ from .linearization import LinearizationError
 from .ntk import KernelDrift
 from .probe import Probe, Unsuitable, measured, name_of
 
-#: The probes that a configuration names.
-PROBES: dict[str, type[Probe]] = {
-    kind.name: kind for kind in (Displacement, KernelDrift, ActivationStability, LinearizationError)
-}
-STANDARD = tuple(PROBES)
+#: What is measured unless something else is asked for.
+STANDARD = ("displacement", "ntk", "activations", "linearization")
 
 
 def make_probes(probes: Sequence[str | Callable], x: Tensor) -> tuple[Callable, ...]:
@@ -32,16 +31,26 @@ def make_probes(probes: Sequence[str | Callable], x: Tensor) -> tuple[Callable, 
 
 def _make(probe: str | Callable, x: Tensor) -> Callable:
     if isinstance(probe, str):
-        if probe not in PROBES:
-            raise ValueError(
-                f"unknown probe {probe!r}: choose from {', '.join(PROBES)}, or give module.Name of your own"
-            )
-        return PROBES[probe](x)
+        return find_probe(probe)(x)
     if isinstance(probe, type) and issubclass(probe, Probe):
         return probe(x)
     if not callable(probe):
         raise TypeError(f"a probe is a {type(probe).__name__}: give a name, a Probe, or a function of the model")
     return probe
+
+
+def find_probe(name: str) -> type[Probe]:
+    """The probe in the file of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "probe"]
+    if name not in known:
+        raise ValueError(f"unknown probe {name!r}: choose from {', '.join(known)}, or give module.Name of your own")
+    module = importlib.import_module(f".{name}", __name__)
+    kinds = (kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Probe))
+    return next(kind for kind in kinds if kind.__module__ == module.__name__)
 
 
 def declared_quantities(probes: Sequence[Callable]) -> dict[str, Quantity]:
@@ -51,7 +60,6 @@ def declared_quantities(probes: Sequence[Callable]) -> dict[str, Quantity]:
 
 
 __all__ = [
-    "PROBES",
     "STANDARD",
     "ActivationStability",
     "Displacement",
@@ -60,6 +68,7 @@ __all__ = [
     "Probe",
     "Unsuitable",
     "declared_quantities",
+    "find_probe",
     "make_probes",
     "measured",
     "name_of",
