@@ -8,6 +8,7 @@ import pytest
 
 from lazytorch.runs import RunDirectory
 
+
 def runs(*folders):
     return [RunDirectory(path) for folder in folders for path in sorted(Path(folder).iterdir())]
 

@@ -21,7 +21,7 @@ def test_a_run(lazytorch, folder, tiny):
     assert code == 0 and len(out) == 1
     run = Path(out[-1])
     assert run.parent == Path("runs/mlp-digits")
-    label = "alpha=1e7,seed=0,model=mlp,width=16,train_size=40,test_size=20,lr=0.2,probe_size=2-"
+    label = "alpha=1e7,seed=0,model=mlp,width=16,train_size=40,test_size=20,lr=0.2-"
     assert run.name.startswith(label) and len(run.name) == len(label) + 12
     records = {"config.yaml", "metrics.jsonl", "summary.json", "report.json", "checkpoints", "tensorboard"}
     assert {p.name for p in run.iterdir() if not p.name.startswith(".")} == records
@@ -98,7 +98,7 @@ def test_parts_that_are_set_to_evaluation_mode_stay_so(lazytorch, folder):
         "            part.eval()\n\n"
         "class Frozen(Plain):\n"
         "    def __init__(self):\n"
-        "        super().__init__(nn.Dropout(0.5), nn.BatchNorm1d(10, eps=0, affine=False))\n"
+        "        super().__init__(nn.Dropout(0.5), nn.BatchNorm1d(10, eps=1e-30, affine=False))\n"
     )
     runs = {}
     for name in ("Plain", "Frozen"):
