@@ -84,7 +84,7 @@ def directory_of(experiment: Experiment) -> RunDirectory:
 def _begin(outcome: Outcome, problem, locks: ExitStack) -> Run | None:
     """Prepare the run and its directory, whose lock ``locks`` keeps; None if nothing is left to do, or can be done."""
     experiment, directory = outcome.experiment, outcome.directory
-    run = Run(directory, problem, fingerprints=dict(getattr(problem, "fingerprints", {})))
+    run = Run(directory, problem, fingerprints=dict(getattr(problem, "fingerprints", {})), seed=experiment.seed)
     try:
         run.prepared = experiment.prepare(run)
         with ExitStack() as lock:
