@@ -82,6 +82,10 @@ class Training(NetworkExperiment):
         """Raise ValueError for a setting that is out of range."""
         check_alpha(self.alpha)
         check_ranges(self)
+        if self.difference == "direct" and self.precision != "float64":
+            raise ValueError(
+                f"difference=direct subtracts two passes, which in {self.precision} leaves rounding: use precision=float64"
+            )
         if not isinstance(self.resume, (bool, str)):
             raise ValueError(f"resume={self.resume!r}: give true, false, or the path of a checkpoint")
         if isinstance(self.resume, str) and not Path(self.resume).expanduser().is_file():

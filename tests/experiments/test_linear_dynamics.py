@@ -63,7 +63,7 @@ def test_divergence_is_a_result(run):
 
 
 BAD = {
-    "unread key": (["loss=cross_entropy"], "nothing reads the key loss"),
+    "unread key": (["loss=cross_entropy"], "reads no key loss"),
     "unread nested key": (["optimizer.lr=1"], "optimizer.lr"),
     "augmentation": (["data.augment=flip"], "augment"),
     "unknown key": (["+stepz=3"], "reads no key stepz"),
