@@ -4,11 +4,14 @@
 import json
 from pathlib import Path
 
-from lazytorch import experiments
+import yaml
+
+from lazytorch.experiments.compose import find_experiment
 from lazytorch.experiments.fields import flat, plain
 from lazytorch.quantities import DECLARED
 
 DOCS = Path(__file__).parents[1] / "docs"
+CONF = DOCS.parent / "conf" / "experiment"
 
 
 def quantities() -> str:
@@ -28,12 +31,9 @@ def quantities() -> str:
 def keys() -> str:
     """The fields of every experiment, in Markdown."""
     parts = ["# Configuration keys\n\nThe fields of each experiment, which are its configuration.\n"]
-    for name in experiments.__all__:
-        kind = getattr(experiments, name)
-        if not (isinstance(kind, type) and issubclass(kind, experiments.Experiment)) or "run" not in vars(kind):
-            continue
-        if kind is experiments.Experiment:
-            continue
+    targets = {yaml.safe_load(file.read_text(encoding="utf-8")).get("_target_") for file in CONF.glob("*.yaml")}
+    for target in sorted(targets - {None}):
+        kind, name = find_experiment(target), target.rpartition(".")[2]
         parts.append(f"## {name}\n\n{(kind.__doc__ or '').strip().splitlines()[0]}\n")
         rows = ["| key | default | |", "|---|---|---|"]
         for key, value, field in flat(kind()):

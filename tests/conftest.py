@@ -1,30 +1,101 @@
-"""What tests of several rooms use."""
+"""What tests of several rooms use: the command line in this process, and in processes of its own."""
 
+import json
+import os
+import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from lazytorch import cli
 
+SERVER = Path(__file__).with_name("forked_commands.py")
+TINY = ("model=mlp", "model.width=16", "epochs=1", "data.train_size=40", "data.test_size=20", "probe_size=2")
+
 
 @pytest.fixture
-def lazytorch(tmp_path, monkeypatch, capfd):
-    """lazytorch(*arguments) -> (exit code, lines of stdout, stderr), run in an empty directory."""
+def tiny():
+    """Overrides of a run of a second."""
+    return list(TINY)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty directory, the current one; what is imported from it is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    path = list(sys.path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit within a second would go unseen
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    forget(tmp_path)
+
+
+def forget(directory):
+    """Let what was imported from a directory be imported anew."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(directory)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def lazytorch(folder, monkeypatch, capfd):
+    """lazytorch(*arguments) -> (exit code, lines of stdout, stderr), run in an empty directory, as in a new process."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lazytorch", *arguments])
+        forget(folder)
+        monkeypatch.setattr(sys, "argv", ["lazytorch", *map(str, arguments)])
         try:
             cli.main()
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-        monkeypatch.delenv("HYDRA_FULL_ERROR")
         out, err = capfd.readouterr()
         return code, out.splitlines(), err
 
-    yield run
-    sys.path[:] = path
+    return run
+
+
+@dataclass
+class Command:
+    """lazytorch in a process of its own."""
+
+    ask: object
+    pid: int
+    out: Path
+    err: Path
+
+    def wait(self):
+        """(exit code, lines of stdout, stderr); the code is negative for the signal that ended it."""
+        return self.ask(wait=self.pid), self.out.read_text().splitlines(), self.err.read_text()
+
+
+@pytest.fixture(scope="session")
+def server():
+    """server(**request) -> its answer."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, SERVER], text=True, bufsize=1, env=environment, **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
+
+        def ask(**request):
+            print(json.dumps(request), file=process.stdin)
+            return int(process.stdout.readline())
+
+        yield ask
+
+
+@pytest.fixture
+def start(server, folder):
+    """start(*arguments, kill_at_write=(suffix, n)) -> Command; the n-th write of such a file would be its last deed."""
+    commands = []
+
+    def start(*arguments, kill_at_write=None):
+        out, err = (folder / f".{name}{len(commands)}" for name in ("out", "err"))
+        request = {"directory": str(folder), "arguments": [str(argument) for argument in arguments]}
+        pid = server(**request, out=str(out), err=str(err), kill_at_write=kill_at_write)
+        commands.append(Command(server, pid, out, err))
+        return commands[-1]
+
+    return start

@@ -18,7 +18,7 @@ from .. import __version__
 from ..experiments import Experiment, Outcome, perform_together
 from ..experiments.compose import compose
 from ..training.versions import versions
-from .arguments import readable
+from .arguments import ordered, readable
 from .errors import explain
 from .help import print_help
 from .results import closing_table, result_line
@@ -40,7 +40,7 @@ def main() -> None:
         print(_version())
         return
     is_sweep = bool({"-m", "--multirun"} & set(arguments))
-    arguments = sys.argv[1:] = [readable(argument, is_sweep) for argument in arguments]
+    arguments = sys.argv[1:] = ordered([readable(argument, is_sweep) for argument in arguments])
     application = Application(in_full=FULL in os.environ)
     os.environ.pop(VARIABLE, None)  # of a sweep that has started this process
     os.environ[FULL] = "1"  # else hydra prints errors itself, over many lines

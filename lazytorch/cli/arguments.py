@@ -28,6 +28,12 @@ def readable(argument: str, is_sweep: bool) -> str:
     return f"{name}={','.join(path if _can_be_read(f'{name}={path}') else quoted(path) for path in paths)}"
 
 
+def ordered(arguments: list[str]) -> list[str]:
+    """Options first: argparse takes none between overrides."""
+    overrides = get_args_parser().parse_intermixed_args(arguments).overrides
+    return [argument for argument in arguments if argument not in overrides] + overrides
+
+
 def quoted(text: str) -> str:
     """``text`` in the quotes of hydra's grammar."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

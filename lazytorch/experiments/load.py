@@ -10,6 +10,7 @@ from ..data import DeviceData
 from ..runs import RunDirectory, read_alpha
 from ..training.precision import data_type
 from ..training.state import check_model, load_checkpoint
+from .fields import check_ranges
 from .problem import HINTS, Data, build_network, read_images, serve
 
 OWN = tuple(f"lazytorch.models.{name}" for name in ("vgg11", "resnet18", "mlp", "two_layer"))
@@ -50,21 +51,31 @@ def load_run(
 
 
 def _network(run: RunDirectory, config: dict, trust: bool) -> nn.Module:
-    target = str(config.get("model", {}).get("_target_"))
-    if config["_target_"] == "lazytorch.Trainer":
+    model = config.get("model")
+    target = str(model.get("_target_")) if isinstance(model, dict) else None
+    if config.get("_target_") == "lazytorch.Trainer":
         raise ValueError(f"{run.path} was made by a script: give its network, load_run(directory, net)")
     if target not in OWN and not trust:
         raise ValueError(
             f"{run.path} is of the network {target}, which is not lazytorch's own: give it, load_run(directory, net), "
             f"or trust=True to import and call it, which runs its code"
         )
-    images = {name: run.config["about"][name] for name in ("classes", "channels", "size")}
-    return build_network(config["model"], images, config["seed"])
+    try:
+        images = {name: config["about"][name] for name in ("classes", "channels", "size")}
+        return build_network(model, images, config["seed"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{run.path}/config.yaml does not describe its network ({error}): give it, or restore the file"
+        ) from error
 
 
 def _data(run: RunDirectory, config: dict, device: str) -> tuple[DeviceData, DeviceData]:
     if "data" not in config:
         raise ValueError(f"{run.path} was made by a script, whose data it does not know: leave out data=True")
-    keys, hints = Data(**config["data"]), config["model"].get(HINTS) or {}
-    images = read_images(keys, keys.size or hints.get("image_size"), config["seed"])
-    return serve(*images, keys, data_type(config["precision"]), device)
+    try:
+        keys, hints, seed = Data(**config["data"]), config["model"].get(HINTS) or {}, config["seed"]
+        check_ranges(keys, "data.")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{run.path}/config.yaml does not describe its data ({error}): restore the file") from error
+    images = read_images(keys, keys.size or hints.get("image_size"), seed)
+    return serve(*images, keys, data_type(config.get("precision", "float32")), device)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..anchored import Anchored
 from ..centered import CenteredModel
 from ..data import DeviceData
-from .isolation import undisturbed
+from .isolation import as_trained, undisturbed
 from .objective import Objective
 from .precision import data_type
 
@@ -83,8 +83,8 @@ def check_outputs(
     x, y = train.head(2)
     with undisturbed(model), autocast:
         outputs = model(x)
-        if isinstance(model, CenteredModel):
-            model.train()
+    if isinstance(model, CenteredModel):
+        with as_trained(model), autocast:
             model.trace(x)
     if not isinstance(outputs, Tensor):
         raise ValueError(f"the model returns a {type(outputs).__name__}: wrap it so that it returns one tensor")
@@ -111,11 +111,12 @@ def check_batches(model: Anchored, train: DeviceData, batch_size: int) -> None:
     """
     if len(train) % batch_size != 1 % batch_size:
         return
-    net = at_start(model)
+    with as_trained(model):
+        net = at_start(model)
     normalised = [name for name, part in net.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     try:
         with undisturbed(model):
-            net.train()(train.head(1)[0])
+            net(train.head(1)[0])
     except ValueError as error:
         if not normalised:
             raise

@@ -18,6 +18,7 @@ from ..shared_start import can_share, separate
 from ..verdict import verdict
 from .evaluation import evaluate, share_of, side_by_side
 from .interrupt import StopRequest
+from .isolation import enter_training
 from .member import Member
 from .objective import correct
 from .placement import forked_generators, random_states, restore_random
@@ -74,7 +75,7 @@ class Loop:
             opened.enter_context(member.sink.claimed())
             if len(self.members) > 1:
                 opened.callback(separate, member.model)
-            member.model.train()
+            enter_training(member.model)
             if member.status != "diverged":
                 member.status = "running"
         unmeasured = [member for member in self.members if member.is_unmeasured(self.epochs)]

@@ -34,7 +34,8 @@ class Trainer:
     This is the paper's SGD on w for R(alpha h(w)) / alpha^2 at the same rate (Chizat, Oyallon & Bach 2019, sec. 3.2).
 
     Args:
-        model: a CenteredModel or LinearizedModel, trained in training mode; the data follow it to its device.
+        model: a CenteredModel or LinearizedModel; the data follow it to its device. It is trained in training mode;
+            parts in evaluation mode of a model that is in training mode stay so.
         train, test: :class:`DeviceData` (which holds augmentation and normalisation), or (inputs, labels) tensors or
             numpy arrays, or a Dataset of such pairs. Labels are class indices, or targets of the outputs' shape.
         loss: "mse", "cross_entropy", or a function (outputs, labels) -> mean loss of the batch.

@@ -9,6 +9,7 @@ import torch
 
 import lazytorch as lt
 from lazytorch import data
+from lazytorch.runs import RunDirectory
 
 SMALL = ["experiment=kernel_spectrum", "data.train_size=12", "model.width=0.05"]
 
@@ -19,8 +20,11 @@ def test_is_the_spectrum_of_the_kernel_on_images_and_noise(lazytorch):
     path = Path(out[-1])
     assert path.parent == Path("runs/kernel_spectrum")
     names = {p.name for p in path.iterdir() if not p.name.startswith(".")}
-    assert names == {"config.yaml", "summary.json", "images.csv", "noise.csv", "spectrum.png", "spectrum.pdf"}
-    eigenvalues = {name: np.loadtxt(path / f"{name}.csv", skiprows=1) for name in ("images", "noise")}
+    assert names == {"config.yaml", "summary.json", "report.json", "spectrum.csv", "tensorboard"}
+    rows = RunDirectory(path).table("spectrum")
+    eigenvalues = {
+        name: np.array([row["eigenvalue"] for row in rows if row["inputs"] == name]) for name in ("images", "noise")
+    }
 
     images, _ = data.load("digits", train_size=12, size=32, seed=3)
     mean, std = data.channel_statistics(images.images)
@@ -44,21 +48,21 @@ def test_is_the_spectrum_of_the_kernel_on_images_and_noise(lazytorch):
 
 def test_goes_on_where_it_was_interrupted_and_starts_over_when_asked(lazytorch):
     _, out, _ = lazytorch(*SMALL)
-    path = Path(out[-1])
-    once = (path / "images.csv").read_text()
-    (path / "summary.json").unlink()
-    (path / "noise.csv").unlink()
-    marked = once.replace(once.splitlines()[-1], "0.5")
-    (path / "images.csv").write_text(marked)
+    run = RunDirectory(out[-1])
+    whole = run.table("spectrum")
+    images = [row for row in whole if row["inputs"] == "images"]
+    (run.path / "summary.json").unlink()
+    marked = [images[0] | {"eigenvalue": 12345.0}, *images[1:]]
+    run.write_table("spectrum", marked)  # as a kill leaves it before the noise
     code, again, _ = lazytorch(*SMALL)
     assert code == 0 and again == out
-    assert (path / "images.csv").read_text() == marked and (path / "summary.json").exists()
+    assert run.table("spectrum")[0]["eigenvalue"] == 12345.0 and len(run.table("spectrum")) == len(whole)
     lazytorch(*SMALL, "resume=false")
-    assert (path / "images.csv").read_text() == once
+    assert run.table("spectrum") == whole
 
 
-@pytest.mark.parametrize("key", ("steps=3", "data.test_size=5", "optimizer.lr=1", "alpha=3"))
+@pytest.mark.parametrize("key", ("steps=3", "data.test_size=5", "optimizer.lr=1", "alpha=3", "data.augment=flip"))
 def test_keys_that_it_does_not_read_are_refused(lazytorch, key):
     code, _, err = lazytorch(*SMALL, key)
     assert code == 1 and len(err.strip().splitlines()) == 1
-    assert "do not read the key" in err or "Could not override 'steps'" in err
+    assert "nothing reads the key" in err or "leave out" in err or "augment" in err
