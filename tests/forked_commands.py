@@ -1,8 +1,8 @@
 """Runs lazytorch in forked processes on request; not a test itself.
 
-One process for each command would spend its time importing torch and tracing for the first time: this one has done
-so, on one thread, and forks. A request is a line of JSON: {"wait": a process} is answered with its exit code, others
-with the new process.
+One process for each command would spend its time importing torch and tracing for the first time: this one has done so,
+on one thread, and forks. A request is a line of JSON: {"wait": a process} is answered with its exit code, others with
+the new process.
 """
 
 import json

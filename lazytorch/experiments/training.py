@@ -83,9 +83,8 @@ class Training(NetworkExperiment):
         check_alpha(self.alpha)
         check_ranges(self)
         if self.difference == "direct" and self.precision != "float64":
-            raise ValueError(
-                f"difference=direct subtracts two passes, which in {self.precision} leaves rounding: use precision=float64"
-            )
+            reason = f"which in {self.precision} leaves rounding: use precision=float64"
+            raise ValueError(f"difference=direct subtracts two passes, {reason}")
         if not isinstance(self.resume, (bool, str)):
             raise ValueError(f"resume={self.resume!r}: give true, false, or the path of a checkpoint")
         if isinstance(self.resume, str) and not Path(self.resume).expanduser().is_file():

@@ -1,5 +1,6 @@
 """The trainer as a library class."""
 
+import copy
 import json
 import math
 
@@ -281,7 +282,7 @@ def test_what_is_not_finite_before_the_first_step_is_named(tmp_path, options, me
 def test_batch_norm_and_a_last_batch_of_one(tmp_path):
     """Refused where it cannot train, and there alone: 61 = 7 * 8 + 5, and 6 * 10 + 1."""
     flat = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-    for net in (flat, nn.Sequential(*flat).eval()):
+    for net in (flat, copy.deepcopy(flat).eval()):
         with pytest.raises(ValueError, match="batches of 10 of 61 .* batch of one.* batch norm '1'.*batch_size"):
             make(net=net, batch_size=10)
     assert make(net=flat, batch_size=8, probes=()).fit(1)["status"] == "finished"

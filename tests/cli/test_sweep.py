@@ -1,0 +1,149 @@
+"""Sweeps from the command line, member by member and side by side: what is run, printed and left."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lazytorch.runs import RunDirectory
+
+
+def runs(folder):
+    return [RunDirectory(path) for path in sorted(Path(folder).iterdir())]
+
+
+def measured(folder):
+    """What was measured in each run, without times."""
+    untimed = {run.path.name: [row | {"seconds": 0} for row in run.metrics] for run in runs(folder)}
+    assert untimed
+    return untimed
+
+
+def test_a_sweep_skips_what_is_done_and_goes_on_when_asked_for_more(lazytorch, tiny):
+    tiny = [*tiny, "probes=[]"]
+    code, out, err = lazytorch("-m", *tiny, "alpha=1,1e7,inf")
+    assert code == 0 and out == ["runs/mlp-digits"]
+    assert [run.config["alpha"] for run in runs(*out)] == [1, 1e7, float("inf")]
+    assert [run.path.name.split(",")[0] for run in runs(*out)] == ["alpha=1", "alpha=1e7", "alpha=inf"]
+    before = {path: path.read_bytes() for run in runs(*out) for path in run.path.rglob("*.*") if path.is_file()}
+    code, out, err = lazytorch("-m", *tiny, "alpha=1,1e7,.inf", "device=cpu")
+    assert code == 0 and err.count("] is done (finished); train accuracy") == 3
+    assert {path: path.read_bytes() for path in before} == before
+    code, out, err = lazytorch(*tiny, "alpha=1e7", "epochs=2")
+    assert code == 0 and "goes on from epoch 1" in err
+    assert [row["epoch"] for row in RunDirectory(out[-1]).metrics] == [0, 1, 2]
+    code, out, err = lazytorch(*tiny, "alpha=1e7", "resume=false")
+    assert [row["epoch"] for row in RunDirectory(out[-1]).metrics] == [0, 1]
+
+
+def test_a_sweep_prints_where_it_is_and_what_came_out(lazytorch, folder, tiny):
+    code, out, err = lazytorch(
+        "-m", *tiny, "probes=[displacement]", "model=mlp,two_layer", "model.gain=1", "alpha=1,10"
+    )
+    assert code == 1 and out == []  # model.width is no key of two_layer
+    tiny = [argument for argument in tiny if "width" not in argument]
+    code, out, err = lazytorch("-m", *tiny, "probes=[displacement]", "model=mlp,two_layer", "alpha=1,10")
+    assert code == 0 and out == ["runs/mlp-digits", "runs/two_layer-digits"]
+    lines = [line for line in err.splitlines() if line.startswith("lazytorch: [")]
+    assert [re.search(r"\[(\d)/4", line).group(1) for line in lines] == ["1", "2", "3", "4"]
+    assert all(
+        re.match(r"lazytorch: \[\d/4, \d+ s left\] finished in \d+ s; train accuracy", line) for line in lines[:3]
+    )
+    assert "left" not in lines[3] and all("test accuracy" in line and "runs/" in line for line in lines)
+    head, *rows = err.splitlines()[-5:]
+    assert head.split() == ["run", "status", "train_accuracy", "test_accuracy", "displacement", "seconds"]
+    names = [row.split()[0] for row in rows]
+    assert names == [f"alpha={alpha},model={model}" for model in ("mlp", "two_layer") for alpha in (1, 10)]
+    assert not list((folder / "runs").glob(".sweeps"))
+    assert {path.name for path in folder.iterdir()} == {"runs"}
+
+
+def test_a_failed_member_is_reported_and_the_others_run(lazytorch, tiny):
+    code, out, err = lazytorch("-m", *tiny, "probes=[]", "alpha=1,0,inf")
+    assert code == 1 and out == ["runs/mlp-digits"]
+    assert [run.config["alpha"] for run in runs(*out)] == [1, float("inf")]
+    assert err.count("[2/3") == 1 and err.count("alpha=0 failed: alpha must be in (0, inf]") == 1
+    assert "Traceback" not in err and ["alpha=0", "failed"] in [line.split()[:2] for line in err.splitlines()]
+
+
+@pytest.mark.parametrize("fused", ("false", "true"))
+def test_a_mistake_of_all_members_is_printed_once(lazytorch, folder, tiny, fused):
+    code, out, err = lazytorch("-m", *tiny, f"sweep.fused={fused}", "data.train_size=5", "alpha=1,10,100")
+    assert code == 1 and out == []
+    assert err.count("no class-balanced subset of 5 can be drawn from 10 classes") == 1
+    assert err.splitlines()[-1] == "lazytorch: 3 of 3 members failed as alpha=1 did" and len(err.splitlines()) == 2
+    assert not [path for path in folder.rglob("*") if path.is_file() and path.name != "multirun.yaml"]
+
+
+def test_a_choice_that_does_not_exist_is_found_before_anything_is_run(lazytorch, folder, tiny):
+    code, out, err = lazytorch("-m", *tiny, "model=mlp,vgg99")
+    assert code == 1 and out == [] and len(err.splitlines()) == 1
+    assert "there is no model=vgg99: choose one of" in err
+    assert not [path for path in folder.rglob("*") if path.is_file() and path.name != "multirun.yaml"]
+
+
+def test_side_by_side_over_alpha_and_learning_rate_is_the_sweep(lazytorch, tiny):
+    arguments = ("-m", *tiny, "alpha=1,1e7,inf", "optimizer.lr=0.1,0.2", "precision=float64")
+    code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
+    assert code == 0 and out == ["fused/mlp-digits"] and "6 models" in err
+    assert "[6/6]" in err and len(err.splitlines()[-7:]) == 7 and err.splitlines()[-7].split()[0] == "run"
+    assert lazytorch(*arguments, "runs_dir=apart")[0] == 0
+    assert measured("fused/mlp-digits") == measured("apart/mlp-digits") and len(measured("fused/mlp-digits")) == 6
+    code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
+    assert code == 0 and out == ["fused/mlp-digits"] and err.count("] is done (finished)") == 6
+
+
+def test_side_by_side_over_keys_outside_the_identity_drops_no_member(lazytorch, tiny):
+    """One run is asked for twice, another with fewer epochs than it has; each member is accounted for."""
+    sweep = ("-m", *tiny, "probes=[]", "sweep.fused=true")
+    code, out, err = lazytorch(*sweep, "alpha=inf,.inf,1", "epochs=2,1")
+    assert code == 0 and "[6/6]" in err and len(runs(*out)) == 2
+    assert [run.summary["epochs"] for run in runs(*out)] == [2, 2]
+    assert err.count("finished") == 3 + 3 + 6  # three runs or repetitions, three that are done, and the table
+
+
+def test_side_by_side_over_folders_drops_no_member(lazytorch, folder, tiny):
+    from PIL import Image
+
+    fast = [argument for argument in tiny if not argument.startswith("data")]
+    for name, grey in (("a", 5), ("same", 5), ("other", 9)):
+        for part in ("train", "test"):
+            for index, label in enumerate(("ant", "bee")):
+                (folder / name / part / label).mkdir(parents=True)
+                Image.new("L", (8, 8), 80 * index + grey).save(folder / name / part / label / "0.png")
+    sweep = ("-m", *fast, "probes=[]", "sweep.fused=true", "data=images", "batch_size=2")
+    code, out, err = lazytorch(*sweep, "data.root=a,same", "alpha=1,inf")
+    assert code == 0 and "[4/4]" in err and len(runs(*out)) == 2 and err.count("] is done (finished)") == 2
+    code, out, err = lazytorch(*sweep, "data.root=a,other", "alpha=1,inf")
+    assert code == 1 and err.count("] is done (finished)") == 2 and "data.root=other alpha=1 failed: " in err
+    assert err.count("resume=false") == 2
+
+
+def test_a_member_that_cannot_begin_leaves_a_fused_sweep(lazytorch, folder, tiny):
+    (folder / "loggamma.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, 10))\n\n"
+        "    def forward(self, x):\n"
+        "        return torch.lgamma(2 + super().forward(x) ** 2)\n"
+    )
+    fast = [argument for argument in tiny if not argument.startswith("model")]
+    own = ("model=custom", "model._target_=loggamma.Net", "alpha=1,inf,.inf", "sweep.fused=true", "probes=[]")
+    code, out, err = lazytorch("-m", *fast, *own)
+    assert code == 1 and "alpha=1 failed: operator aten.lgamma" in err
+    (run,) = runs(*out)
+    assert run.summary["alpha"] == "inf" and run.summary["status"] == "finished"
+
+
+def test_members_may_go_into_several_folders(lazytorch, tiny):
+    code, out, err = lazytorch("-m", *tiny, "probes=[]", "runs_dir=a,b")
+    assert code == 0 and out == ["a/mlp-digits", "b/mlp-digits"], err
+
+
+def test_members_side_by_side_are_in_one_process(lazytorch, tiny):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "alpha=1,10", "probes=[]")
+    code, out, err = lazytorch("-m", *tiny, "sweep.fused=true", *launcher)
+    assert code == 1 and out == [] and err.count("use hydra/launcher=basic, or sweep.fused=false") == 1
+    assert lazytorch("-m", *tiny, *launcher)[:2] == (0, ["runs/mlp-digits"])
