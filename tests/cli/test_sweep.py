@@ -37,14 +37,18 @@ def test_a_sweep_skips_what_is_done_and_goes_on_when_asked_for_more(lazytorch, t
 
 
 def test_a_sweep_prints_where_it_is_and_what_came_out(lazytorch, folder, tiny):
-    code, out, err = lazytorch("-m", *tiny, "probes=[displacement]", "model=mlp,two_layer", "model.gain=1", "alpha=1,10")
+    code, out, err = lazytorch(
+        "-m", *tiny, "probes=[displacement]", "model=mlp,two_layer", "model.gain=1", "alpha=1,10"
+    )
     assert code == 1 and out == []  # model.width is no key of two_layer
     tiny = [argument for argument in tiny if "width" not in argument]
     code, out, err = lazytorch("-m", *tiny, "probes=[displacement]", "model=mlp,two_layer", "alpha=1,10")
     assert code == 0 and out == ["runs/mlp-digits", "runs/two_layer-digits"]
     lines = [line for line in err.splitlines() if line.startswith("lazytorch: [")]
     assert [re.search(r"\[(\d)/4", line).group(1) for line in lines] == ["1", "2", "3", "4"]
-    assert all(re.match(r"lazytorch: \[\d/4, \d+ s left\] finished in \d+ s; train accuracy", line) for line in lines[:3])
+    assert all(
+        re.match(r"lazytorch: \[\d/4, \d+ s left\] finished in \d+ s; train accuracy", line) for line in lines[:3]
+    )
     assert "left" not in lines[3] and all("test accuracy" in line and "runs/" in line for line in lines)
     head, *rows = err.splitlines()[-5:]
     assert head.split() == ["run", "status", "train_accuracy", "test_accuracy", "displacement", "seconds"]
