@@ -38,6 +38,7 @@ def _explain_unknown(name: str, conf: Path, arguments: list[str]) -> str:
         kind = find_experiment(cfg.get("_target_"))
     except (HydraException, ValueError, RuntimeError):
         return f"nothing reads the key {name}: remove it"
+    chosen = cfg.hydra.runtime.choices.experiment
     if name in keys_of(kind):
-        return f"{name} is not in the file of experiment={cfg.hydra.runtime.choices.experiment}: add it there"
+        return f"{name} is not in the file of experiment={chosen}: add it there, or write +{name}=..."
     return unknown_key(name, kind, [f"model.{key}" for key in cfg.get("model") or ()])

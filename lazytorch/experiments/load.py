@@ -10,8 +10,7 @@ from ..data import DeviceData
 from ..runs import RunDirectory, read_alpha
 from ..training.precision import data_type
 from ..training.state import check_model, load_checkpoint
-from .fields import check_ranges
-from .problem import HINTS, Data, build_network, read_images, serve
+from .problem import Data, build_network, image_size, read_images, serve
 
 OWN = tuple(f"lazytorch.models.{name}" for name in ("vgg11", "resnet18", "mlp", "two_layer"))
 
@@ -38,44 +37,52 @@ def load_run(
             lazytorch's own, without ``net`` or ``trust``.
     """
     run = RunDirectory(directory)
-    config = run.config
+    config = _Config(run)
     state = load_checkpoint(run.checkpoint(name))["model"]
-    dtype = data_type(config.get("precision", "float32"))
     if net is None:
-        net = _network(run, config, trust)
-    model = CenteredModel(net, read_alpha(config["alpha"]), config.get("difference", "divided")).to(dtype)
+        net = _network(config, trust)
+    model = CenteredModel(net, read_alpha(config["alpha"]), config["difference"]).to(data_type(config["precision"]))
     check_model(run.checkpoint(name), state, model.state_dict())
     model.load_state_dict(state)
     model = model.to(device).eval()
-    return (model, *_data(run, config, device)) if data else model
+    return (model, *_data(config, device)) if data else model
 
 
-def _network(run: RunDirectory, config: dict, trust: bool) -> nn.Module:
-    model = config.get("model")
-    target = str(model.get("_target_")) if isinstance(model, dict) else None
-    if config.get("_target_") == "lazytorch.Trainer":
-        raise ValueError(f"{run.path} was made by a script: give its network, load_run(directory, net)")
+class _Config:
+    """The configuration of a run, by key."""
+
+    def __init__(self, run: RunDirectory):
+        self.path, self.values = run.path, run.config
+
+    def __getitem__(self, name: str) -> Any:
+        if self.values.get(name) is None:
+            raise ValueError(f"{self.path / 'config.yaml'} has no {name}: restore it, or train the run again")
+        return self.values[name]
+
+    @property
+    def is_of_a_script(self) -> bool:
+        return self.values.get("_target_") == "lazytorch.Trainer"
+
+
+def _network(config: _Config, trust: bool) -> nn.Module:
+    if config.is_of_a_script:
+        raise ValueError(f"{config.path} was made by a script: give its network, load_run(directory, net)")
+    target = config["model"].get("_target_")
     if target not in OWN and not trust:
         raise ValueError(
-            f"{run.path} is of the network {target}, which is not lazytorch's own: give it, load_run(directory, net), "
-            f"or trust=True to import and call it, which runs its code"
+            f"{config.path} is of the network {target}, which is not lazytorch's own: give it, load_run(directory, "
+            f"net), or trust=True to import and call it, which runs its code"
         )
-    try:
-        images = {name: config["about"][name] for name in ("classes", "channels", "size")}
-        return build_network(model, images, config["seed"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{run.path}/config.yaml does not describe its network ({error}): give it, or restore the file"
-        ) from error
+    images = {name: value for name, value in config["about"].items() if name in ("classes", "channels", "size")}
+    return build_network(config["model"], images, config["seed"])
 
 
-def _data(run: RunDirectory, config: dict, device: str) -> tuple[DeviceData, DeviceData]:
-    if "data" not in config:
-        raise ValueError(f"{run.path} was made by a script, whose data it does not know: leave out data=True")
+def _data(config: _Config, device: str) -> tuple[DeviceData, DeviceData]:
+    if config.is_of_a_script:
+        raise ValueError(f"{config.path} was made by a script, whose data it does not know: leave out data=True")
     try:
-        keys, hints, seed = Data(**config["data"]), config["model"].get(HINTS) or {}, config["seed"]
-        check_ranges(keys, "data.")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{run.path}/config.yaml does not describe its data ({error}): restore the file") from error
-    images = read_images(keys, keys.size or hints.get("image_size"), seed)
-    return serve(*images, keys, data_type(config.get("precision", "float32")), device)
+        keys = Data(**config["data"])
+    except TypeError as error:
+        raise ValueError(f"{config.path / 'config.yaml'} has other keys of data than it may ({error})") from error
+    images = read_images(keys, image_size(config["model"], keys), config["seed"])
+    return serve(*images, keys, data_type(config["precision"]), device)

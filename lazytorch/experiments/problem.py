@@ -67,7 +67,7 @@ class NetworkExperiment(Experiment):
     @property
     def image_size(self) -> int | None:
         """The side that images are brought to, None for their own."""
-        return self.data.size or (self.model.get(HINTS) or {}).get("image_size")
+        return image_size(self.model, self.data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +120,11 @@ def build(experiment: NetworkExperiment) -> Problem:
     problem = Problem(device, train, test, net.to(device, data_type(precision)), experiment.data)
     check_classes(net, len(train.classes), problem.data(precision)[0].head(2)[0])
     return problem
+
+
+def image_size(model: dict[str, Any], keys: Data) -> int | None:
+    """The side that ``keys`` ask for, else the one that suits the model, else None."""
+    return keys.size or (model.get(HINTS) or {}).get("image_size")
 
 
 def read_images(keys: Data, size: int | None, seed: int) -> tuple[data.ImageSet, data.ImageSet]:

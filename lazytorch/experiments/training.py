@@ -92,10 +92,8 @@ class Training(NetworkExperiment):
 
     def changed(self) -> dict:
         """As of any experiment; a run that starts from a checkpoint is another run, told apart by its content."""
-        found = super().changed()
-        if isinstance(self.resume, str):
-            found |= start_from(Path(self.resume).expanduser())
-        return found
+        start = start_from(Path(self.resume).expanduser()) if isinstance(self.resume, str) else {}
+        return start | super().changed()
 
     def prepare(self, run: Run) -> Trainer:
         """The trainer, tried on a few examples."""

