@@ -59,7 +59,7 @@ class Member:
 
     def is_unmeasured(self, epochs: int) -> bool:
         """At the start, and where a run ends whose last epoch was not due when it was trained."""
-        last, (epoch, step) = self.state.last, self.position
+        last, epoch = self.state.last, self.state.epoch
         return last is None or (epoch >= epochs and last["epoch"] != epoch)
 
     def has_batches_of(self, other: "Member") -> bool:
