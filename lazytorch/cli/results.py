@@ -8,7 +8,7 @@ from ..runs import RunDirectory, label
 from .sweep import Record, spell_seconds
 
 SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
-NUMBERS = 6  # of an experiment that measures other things, the first ones
+NUMBERS = 8  # of an experiment that measures other things, the first ones
 ELSEWHERE = ("alpha", "epochs", "seconds")
 HELD = {True: "held", False: "not held", None: "open"}
 
