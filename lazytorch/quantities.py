@@ -169,6 +169,14 @@ DECLARED = (
         color=VERMILION,
         marker="v",
     ),
+    Quantity(
+        "top_eigenvalue",
+        "largest eigenvalue of the full tangent kernel on the probe inputs, over n K",
+        r"$\lambda_{\max}(\Theta)\,/\,nK$",
+        tag="laziness/top_eigenvalue",
+        log=True,
+        in_summary=True,
+    ),
     Quantity("theta_norm", "|theta|, theta = alpha (w - w_0)", r"$|\theta|$", tag="optimisation/theta_norm"),
     Quantity("learning_rate", "the learning rate of the next epoch", "learning rate", tag="optimisation/learning_rate"),
     Quantity(

@@ -11,6 +11,15 @@ LAZY = {"drift": 0.1, "flipped": 0.03, "error": 0.1}
 #: of which one half flips; the linearized model misses half of the change.
 NOT_LAZY = {"drift": 1.0, "flipped": 0.25, "error": 0.5}
 
+#: What became of a claim, by what summary.json has of it as "held".
+OUTCOMES = {True: "held", False: "not held", None: "hypotheses not met"}
+NOT_CHECKED = "could not be checked"
+
+
+def outcome(claim: Mapping) -> str:
+    """What became of a claim of summary.json, in words."""
+    return NOT_CHECKED if claim.get("error") else OUTCOMES[claim.get("held")]
+
 
 def verdict(measured: Mapping) -> str:
     """Words as "lazy: kernel drift 0.3%, 99.8% of activations unchanged, linearization error 0.4%".

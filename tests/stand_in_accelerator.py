@@ -16,6 +16,7 @@ from torch import nn
 import lazytorch as lt
 from lazytorch.data import DeviceData
 from lazytorch.training.evaluation import evaluate
+from lazytorch.training.loop import _step
 
 
 class Network(nn.Sequential):
@@ -53,17 +54,18 @@ def run(fault: str) -> None:
         images = torch.zeros(20, 3, 8, 8, dtype=torch.uint8, device="cpu")
         labels = torch.zeros(20, dtype=torch.int64, device="cpu")
         options = {"device": DEVICE, "mean": (0.5,) * 3, "std": (0.2,) * 3}
-        train = DeviceData(images, labels, augment="crop_flip", **options)
-        test = DeviceData(images, labels, **options)
         # Setting up, evaluating and measuring end in a reading; the step must not.
-        with reading_allowed():
+        with reading_allowed(), mock.patch("lazytorch.training.trainer._fingerprints", lambda *_: {}):
+            train = DeviceData(images, labels, augment="crop_flip", **options)
+            test = DeviceData(images, labels, **options)
             trainer = lt.Trainer(model, train, test, loss=loss_with(fault), batch_size=8, probe_size=4)
+        member = trainer.member
         for x, y in train.epoch(8, seed=0, epoch=0):
-            trainer.learn(trainer.model(x), y)
-        assert all(t.device.type == DEVICE for t in (*model.parameters(), *model.buffers(), trainer.totals))
+            _step(member, model(x), y)
+        assert all(t.device.type == DEVICE for t in (*model.parameters(), *model.buffers(), member.state.totals))
         with reading_allowed():
-            evaluate(model, test, trainer.objective, trainer.autocast)
-            for probe in trainer.probes:
+            evaluate([member], "test")
+            for probe in member.probes:
                 probe(model)
 
 

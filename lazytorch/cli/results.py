@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..quantities import find_quantity
 from ..runs import RunDirectory, label
+from ..verdict import outcome
 from .sweep import Record, spell_seconds
 
 SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
 NUMBERS = 8  # of an experiment that measures other things, the first ones
 ELSEWHERE = ("alpha", "epochs", "seconds")
-HELD = {True: "held", False: "not held", None: "open"}
 
 
 def result_line(record: Record) -> str:
@@ -21,7 +21,7 @@ def result_line(record: Record) -> str:
     numbers = [f"{find_quantity(name).short} {100 * summary[name]:.1f}%" for name in SHOWN[:2] if _has(summary, name)]
     if not numbers:
         numbers = [f"{name} {value:.4g}" for name, value in _others(summary)][:NUMBERS]
-    claims = [f"{HELD[claim['held']]}: {claim['text']}" for claim in summary.get("claims") or []]
+    claims = [f"{outcome(claim)}: {claim['text']}" for claim in summary.get("claims") or []]
     words = [status + spent, ", ".join(numbers), summary.get("verdict") or "", *claims]
     return f"{'; '.join(word for word in words if word)}: {record.directory}"
 

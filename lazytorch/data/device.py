@@ -65,6 +65,7 @@ class DeviceData:
         else:
             _check_not_images(inputs, augment, mean, std)
             self._normalisation = None
+        self._fingerprint: str | None = None
         self.inputs = inputs.to(device, dtype if inputs.is_floating_point() else None)
         self.labels = labels.to(device, dtype if labels.is_floating_point() else torch.int64)
         _check_finite("inputs", self.inputs)
@@ -110,8 +111,14 @@ class DeviceData:
         return self._normalise(self.inputs[indices]), self.labels[indices]
 
     def fingerprint(self) -> str:
-        """The :func:`fingerprint` of inputs, labels, augmentation and normalisation; the same on every device."""
-        return fingerprint(self.inputs, self.labels, settings=f"{self.augment} {self._normalisation}")
+        """The :func:`fingerprint` of inputs, labels, augmentation and normalisation; the same on every device.
+
+        Computed once: the data are not changed after they have been given.
+        """
+        if self._fingerprint is None:
+            settings = f"{self.augment} {self._normalisation}"
+            self._fingerprint = fingerprint(self.inputs, self.labels, settings=settings)
+        return self._fingerprint
 
     def _draws(self, seed: int, epoch: int) -> Tensor:
         # (4, N): what to serve, whether to mirror it, and the corner of its crop in the padded image.

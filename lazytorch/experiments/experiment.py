@@ -1,6 +1,5 @@
 """The protocol of experiments: a typed value whose fields are its configuration, all of it and nothing else."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -76,11 +75,8 @@ class Experiment:
 
     @classmethod
     def target(cls) -> str:
-        """The class by the shortest dotted path under which it can be imported."""
-        parts = cls.__module__.split(".")
-        packages = [".".join(parts[: n + 1]) for n in range(len(parts))]
-        exporting = (path for path in packages if getattr(sys.modules.get(path), cls.__name__, None) is cls)
-        return f"{next(exporting, cls.__module__)}.{cls.__qualname__}"
+        """The class by the dotted path where it is defined, whatever packages export it."""
+        return f"{cls.__module__}.{cls.__qualname__}"
 
     def config(self) -> dict:
         """The whole configuration as plain values."""

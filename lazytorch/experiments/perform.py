@@ -84,7 +84,7 @@ def directory_of(experiment: Experiment) -> RunDirectory:
 def _begin(outcome: Outcome, problem, locks: ExitStack) -> Run | None:
     """Prepare the run and its directory, whose lock ``locks`` keeps; None if nothing is left to do, or can be done."""
     experiment, directory = outcome.experiment, outcome.directory
-    run = Run(directory, problem, fingerprints=dict(getattr(problem, "fingerprints", {})))
+    run = Run(directory, problem, fingerprints=dict(getattr(problem, "fingerprints", {})), seed=experiment.seed)
     try:
         run.prepared = experiment.prepare(run)
         with ExitStack() as lock:
@@ -149,29 +149,38 @@ def _run(begun: list[tuple[Outcome, Run]]) -> None:
 def _finish(experiment: Experiment, run: Run, summary: dict) -> dict:
     """Write the summary, with the claims, and return what is written."""
     summary = _judged(experiment, json.loads(to_json(summary)))
-    run.directory.write_summary(summary)
     if not run.directory.tensorboard.exists():  # an experiment that trains has written its own
-        numbers = {name: value for name, value in summary.items() if isinstance(value, (int, float, dict))}
         with TensorBoard(run.directory.tensorboard, run.quantities, 0) as board:
-            board.log(numbers | {"epoch": 0})
+            board.log(_numbers(summary) | {"epoch": 0})
             board.close(experiment.changed(), summary, [])
+    run.directory.write_summary(summary)
     return summary
+
+
+def _numbers(summary: Mapping) -> dict:
+    """The numbers of a summary, and of its groups."""
+    numbers = {name: value for name, value in summary.items() if isinstance(value, (int, float))}
+    groups = {name: _numbers(value) for name, value in summary.items() if isinstance(value, dict)}
+    nested = {name: {k: v for k, v in group.items() if not isinstance(v, dict)} for name, group in groups.items()}
+    return numbers | {name: group for name, group in nested.items() if group}
 
 
 def _judged(experiment: Experiment, summary: dict) -> dict:
     """The summary, as summary.json holds it, with what became of the claims."""
     claims = [claim for claim in experiment.report.claims if claim.check is not None]
-    judged = [{"text": claim.text, "held": _held(claim, summary), "source": claim.source} for claim in claims]
+    judged = [{"text": claim.text, "source": claim.source} | _outcome(claim, summary) for claim in claims]
     return summary | ({"claims": judged} if judged else {})
 
 
-def _held(claim: Claim, summary: Mapping) -> bool | None:
+def _outcome(claim: Claim, summary: Mapping) -> dict:
+    """Whether the claim held: true, false, or null where its hypotheses are not met; or why it could not be checked."""
     try:
         held = claim.check(summary) if claim.check is not None else None
-        return None if held is None else bool(held)
+        return {"held": None if held is None else bool(held)}
     except Exception as error:
-        log.warning("the claim %r could not be checked: %s: %s", claim.text, type(error).__name__, error)
-        return None
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("the claim %r could not be checked: %s", claim.text, reason)
+        return {"held": None, "error": reason}
 
 
 def _note(outcome: Outcome, run: Run, end: dict) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from .. import models
 from ..activations import zero_preactivations
 from ..anchored import check_alpha
@@ -17,7 +19,7 @@ from ..training.probes import STANDARD, Probe, declared_quantities, make_probes
 from ..training.script import start_from
 from ..training.sinks import RunSink
 from .fields import check_ranges, key
-from .problem import NetworkExperiment
+from .problem import NetworkExperiment, Problem
 from .run import Run
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,9 @@ class Training(NetworkExperiment):
         """Raise ValueError for a setting that is out of range."""
         check_alpha(self.alpha)
         check_ranges(self)
+        if self.difference == "direct" and self.precision != "float64":
+            reason = f"which in {self.precision} leaves rounding: use precision=float64"
+            raise ValueError(f"difference=direct subtracts two passes, {reason}")
         if not isinstance(self.resume, (bool, str)):
             raise ValueError(f"resume={self.resume!r}: give true, false, or the path of a checkpoint")
         if isinstance(self.resume, str) and not Path(self.resume).expanduser().is_file():
@@ -95,8 +100,7 @@ class Training(NetworkExperiment):
         problem = run.problem
         train, test = problem.data(self.precision)
         x, _ = test.head(self.probe_size)
-        # One w_0 has one kernel there: all that are run together measure it once.
-        probes = problem.once("probes", lambda: make_probes([find_probe(probe) for probe in self.probes], x))
+        probes = self._probes(problem, x)
         problem.once("kinks", lambda: _warn_of_kinks(problem, train))
         trainer = Trainer(
             CenteredModel(problem.net, self.alpha, self.difference),
@@ -116,6 +120,13 @@ class Training(NetworkExperiment):
         run.fingerprints |= {name: value for name, value in trainer.fingerprints.items() if name == "loss"}
         run.quantities |= declared_quantities(probes)
         return trainer
+
+    def _probes(self, problem: Problem, x: Tensor) -> list[Callable]:
+        """Those of names are shared by all that are run together, as one w_0 has one kernel there; others are not."""
+        found = [find_probe(probe) for probe in self.probes]
+        names = [probe for probe in found if isinstance(probe, str)]
+        shared = problem.once("probes", lambda: dict(zip(names, make_probes(names, x), strict=True)))
+        return [shared[probe] if isinstance(probe, str) else make_probes([probe], x)[0] for probe in found]
 
     def run(self, run: Run) -> dict:
         """Train, or go on."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from ..verdict import NOT_CHECKED, OUTCOMES, outcome
 from .comparison import differences, published
 from .document import Block, Bullets, Heading, Picture, Text
 from .header import header
@@ -11,8 +12,6 @@ from .missing import missing, run_name
 from .primitives import Claim, Figure, Published, Table
 from .sections import Group, Section
 from .tables import Rows, series_label, table
-
-HELD = {True: "held", False: "not held", None: "hypotheses not met"}
 
 
 def contents(sections: Sequence[Section], drawn: dict, left_out: Sequence[tuple[str, str]]) -> list[Block]:
@@ -91,7 +90,7 @@ def _claims(section: Section) -> list[Block]:
         for run in group.finished:
             for claim in run.summary.get("claims") or []:
                 declared.setdefault(claim["text"], str(claim.get("source") or ""))
-                counts.setdefault(claim["text"], Counter())[HELD[claim.get("held")]] += 1
+                counts.setdefault(claim["text"], Counter())[outcome(claim)] += 1
         for text, counted in counts.items():
             outcomes.setdefault(text, []).append((group, counted))
     rows = [row for text, found in outcomes.items() for row in _outcomes(section, text, declared[text], found)]
@@ -106,7 +105,9 @@ def _outcomes(section: Section, text: str, source: str, found: list) -> list[lis
 
 def _counted(counts: Counter) -> str:
     total = sum(counts.values())
-    return ", ".join(f"{words} in {counts[words]} of {total}" for words in HELD.values() if counts[words])
+    return ", ".join(
+        f"{words} in {counts[words]} of {total}" for words in (*OUTCOMES.values(), NOT_CHECKED) if counts[words]
+    )
 
 
 def _published(section: Section, item: Published) -> list[Block]:

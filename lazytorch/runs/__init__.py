@@ -9,11 +9,13 @@ from .identity import canonical, identity, read_alpha
 from .labels import label
 from .lock import Locked
 from .records import to_json
+from .tables import as_read
 from .writing import write_atomically
 
 __all__ = [
     "Locked",
     "RunDirectory",
+    "as_read",
     "canonical",
     "find",
     "identity",

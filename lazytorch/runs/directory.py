@@ -38,18 +38,29 @@ class RunDirectory:
         """Write config.yaml: the layout, the resolved `config`, and `versions`, `fingerprints` and `about` beside it.
 
         A directory that already holds the run is kept, so that the run can go on; parts whose fingerprints it records
-        and that are not given stay recorded.
+        and that are not given stay recorded, and so do the versions that it began with; others that it goes on with are
+        listed as `continued_with`.
 
         Raises:
             ValueError: the directory holds a run of other data, network or loss (`check_fingerprints`), or a damaged
                 config.yaml.
         """
+        beside = {"versions": versions, "fingerprints": fingerprints, "about": about}
         if os.path.exists(self._config):
             self.check_fingerprints(fingerprints)
-            fingerprints = (self.config.get("fingerprints") or {}) | fingerprints
-        beside = {"versions": versions, "fingerprints": fingerprints, "about": about}
+            there = self.config
+            beside["fingerprints"] = (there.get("fingerprints") or {}) | fingerprints
+            beside |= _continued(there, versions)
+        elif self._has_records():
+            raise ValueError(
+                f"{self.path} has records of a run, but no config.yaml that says of which: restore it, or use "
+                "resume=false to start over"
+            )
         self._text = dump_config({"layout": LAYOUT} | config | beside)
         self._write_config()
+
+    def _has_records(self) -> bool:
+        return any(map(os.path.exists, (self._summary, self._metrics, self._checkpoints))) or bool(self.tables)
 
     def check_fingerprints(self, fingerprints: dict) -> None:
         """Refuse to go on with, or to call finished, a run whose data, network or loss were others.
@@ -207,3 +218,11 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _continued(there: dict, versions: dict) -> dict:
+    """The versions of the run in config ``there``, which goes on with ``versions``."""
+    began, later = there.get("versions") or versions, list(there.get("continued_with") or [])
+    if versions != (later or [began])[-1]:
+        later.append(versions)
+    return {"versions": began} | ({"continued_with": later} if later else {})

@@ -9,7 +9,7 @@ DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
-def label(changed: dict, length: int = 80) -> str:
+def label(changed: dict, length: int = 120) -> str:
     """`changed` (dotted names of fields to values) in at most `length` characters: "alpha=1e7,seed=0,width=0.25".
 
     alpha and seed come first. A name is shortened to its last component where no other has the same. What does not fit

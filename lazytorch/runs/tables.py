@@ -12,14 +12,15 @@ from .writing import write_atomically
 
 LIMIT = 256 * MIB
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
+BOOLEANS = {"True": True, "False": False}
 QUOTE = '"'
 QUOTED = re.compile(r'[,"\r\n]')
 
-Value = float | int | str | None
+Value = float | int | bool | str | None
 
 
 def read_table(path: Path) -> list[dict[str, Value]]:
-    """The rows of a table, [] if there is no such file; numbers are numbers, an empty cell is None.
+    """The rows of a table, [] if there is no such file; numbers and booleans are such, an empty cell is None.
 
     Raises:
         ValueError: the file is damaged; one line that names it, the reason and the remedy.
@@ -39,7 +40,8 @@ def read_table(path: Path) -> list[dict[str, Value]]:
 def write_table(path: Path, rows: list[dict]) -> None:
     """Replace a table, whole or not at all; its columns are those of all rows, in the order of their first appearance.
 
-    Floats are written by `repr`, None and what a row lacks as nothing. A string that spells a number is read as one.
+    Floats are written by `repr`, None and what a row lacks as nothing. A string that spells a number or a boolean is
+    read as one.
 
     Raises:
         TypeError: a value is neither a number, a string, a boolean nor None.
@@ -86,7 +88,14 @@ def _line(cells: list[str]) -> str:
     return (",".join(quoted) or '""') + "\n"
 
 
+def as_read(value: object) -> Value:
+    """``value`` as it comes back from a table."""
+    return _parse(_spell(value, "the value"))
+
+
 def _parse(text: str) -> Value:
+    if text in BOOLEANS:
+        return BOOLEANS[text]
     if not NUMBER.fullmatch(text):
         return text or None
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def evaluate(members: Sequence[Member], part: str) -> list[tuple[float, float | 
 
 def side_by_side(members: Sequence[Member]) -> Callable[[Tensor], Iterator[Tensor]]:
     """x -> iterator over the models' outputs, each in its own arithmetic; several share the pass at w_0."""
-    models = [member.model for member in members]
+    models: list[Any] = [member.model for member in members]
     outputs_of = SharedStart(models) if len(models) > 1 else lambda x: map(lambda model: model(x), models)
 
     def call(x: Tensor) -> Iterator[Tensor]:

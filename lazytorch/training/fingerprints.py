@@ -26,7 +26,7 @@ def network_fingerprint(net: nn.Module, x: Tensor) -> str:
     digest = hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(net)).encode())
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     x = x[:INPUTS]
     try:
         outputs = _outputs(copy.deepcopy(net).cpu().double(), _in_float64(x))

@@ -158,8 +158,13 @@ class Loop:
                 }
                 if math.isfinite(row["train_loss"]) and math.isfinite(row["test_loss"]):
                     rows[member] = row | _probe(member, row)
-                else:
-                    _diverge(member, row)
+                    continue
+                _diverge(member)
+                if not member.state.rows:
+                    raise ValueError(
+                        f"the loss is not finite before the first step (training set {train[0]}, test set {test[0]}): "
+                        f"look for nan in the loss, or for targets that are too large for it"
+                    )
         self.clock.share(group)
         for member, row in rows.items():
             _record(member, row | {"seconds": member.state.seconds})
@@ -175,9 +180,9 @@ def _in_step(waiting: list[Member]) -> list[Member]:
     """Those that are to go on from the earliest position and share what is computed at w_0, from here on."""
     lead = min(waiting, key=lambda member: member.position)
     others = [m for m in waiting if m is not lead and m.has_batches_of(lead) and can_share(lead.model, m.model)]
-    for member in others:
-        member.model.share_start(lead.model)
-    return [lead, *others]
+    group = [lead, *others]
+    side_by_side(group)  # which lets them have one w_0
+    return group
 
 
 def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
@@ -191,15 +196,9 @@ def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
     member.state.step += 1
 
 
-def _diverge(member: Member, row: dict | None = None) -> None:
-    """Leave the member as it is; raise an error if there is another cause, as there is before the first step."""
+def _diverge(member: Member) -> None:
+    """Leave the member as it is, unless its loss is not finite for another reason, which is raised."""
     check_lost(member.device)
-    if not member.state.rows:
-        losses = {name: row[f"{name}_loss"] for name in ("train", "test")} if row else {}
-        raise ValueError(
-            f"the loss is not finite before the first step ({losses}): look for nan in the loss, or for targets that "
-            f"are too large for it"
-        )
     member.status = "diverged"
     separate(member.model)
 
@@ -216,8 +215,8 @@ def _probe(member: Member, row: dict) -> dict:
             member.not_measured[name] = str(reason)
             log.warning("%s is not measured: %s", name, reason)
             continue
-        for taken in found.keys() & {*row, *values, *OF_SUMMARY}:
-            raise ValueError(f"the probe {name} gives {taken}, which is there already: give it another name")
+        if taken := sorted(found.keys() & {*row, *values, *OF_SUMMARY}):
+            raise ValueError(f"the probe {name} gives {taken[0]}, which is there already: give it another name")
         values |= found
     return values
 

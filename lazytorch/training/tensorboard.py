@@ -65,4 +65,4 @@ class TensorBoard:
         numbers = {name: value for name, value in summary.items() if isinstance(value, (int, float))}
         results = {self._tag(n): v for n, v in numbers.items() if n not in ("alpha", "epochs", "seconds")}
         for event in hparams(shown, results):
-            self.writer.file_writer.add_summary(event)
+            self.writer._get_file_writer().add_summary(event)

@@ -28,7 +28,7 @@ def test_a_run(lazytorch, folder, tiny):
     assert [p.name for p in folder.iterdir()] == ["runs"]  # nothing else is left in the current directory
     assert [p.name for p in (folder / "runs").iterdir()] == ["mlp-digits"]
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["layout"] == 2 and config["_target_"] == "lazytorch.experiments.Training"
+    assert config["layout"] == 2 and config["_target_"] == "lazytorch.experiments.training.Training"
     assert config["alpha"] == 1e7 and config["versions"]["torch"] == torch.__version__
     assert config["changed"]["optimizer.lr"] == 0.2 and config["changed"]["seed"] == 0
     assert set(config["fingerprints"]) == {"train", "test", "network", "loss"}

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lazytorch.data import folder, image_folder, load, progress
+from lazytorch import progress
+from lazytorch.data import folder, image_folder, load
 
 
 def write(path: Path, value: int, mode: str = "RGB", side: tuple[int, int] = (5, 4), alpha: int = 255) -> None:

@@ -88,6 +88,7 @@ BAD = {
     "resume": (["resume=there.pt"], "has no checkpoints"),
     "model": (["model=custom", "model._target_=torch.nn.Flatten"], "the network maps 2 images to (2, 64)"),
     "batch norm": (["model=torchvision", "model.name=shufflenet_v2_x0_5"], "others in training mode"),
+    "null": (["optimizer=null"], "optimizer is null"),
     "sweep": (["sweep.fused=true"], "LinearDynamics reads no key sweep.fused: remove it"),
     "precision": (["precision=float64"], "LinearDynamics reads no key precision: remove it"),
 }

@@ -69,6 +69,7 @@ def test_claims_are_in_the_summary_and_a_broken_one_does_not_lose_the_run(square
         "infinity is null, as in the file": True,
     }
     assert summary["claims"][0]["source"] == "Euclid"
+    assert summary["claims"][3]["error"] == "KeyError: 'missing'"
     assert "the claim 'broken' could not be checked: KeyError: 'missing'" in caplog.text
 
 

@@ -1,6 +1,5 @@
 """The trainer as a library class."""
 
-import copy
 import json
 import math
 
@@ -279,13 +278,28 @@ def test_what_is_not_finite_before_the_first_step_is_named(tmp_path, options, me
     assert not RunDirectory(tmp_path / "run").exists
 
 
+def normalised():
+    return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def test_a_network_is_trained_in_training_mode_but_for_its_frozen_parts():
+    """Evaluation mode of the whole was not meant for training; that of a part, in a network that trains, was."""
+    for whole, frozen in ((True, False), (True, True), (False, True)):
+        net = normalised().train(whole)
+        if frozen:
+            net[1].eval()
+        trainer = make(net=net, batch_size=10 if whole and frozen else 8, probes=())
+        trainer.fit(1)
+        means = trainer.model.initial_buffers()["1.running_mean"]
+        assert (means == 0).all() if whole and frozen else (means != 0).all()
+
+
 def test_batch_norm_and_a_last_batch_of_one(tmp_path):
     """Refused where it cannot train, and there alone: 61 = 7 * 8 + 5, and 6 * 10 + 1."""
-    flat = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-    for net in (flat, copy.deepcopy(flat).eval()):
+    for net in (normalised(), normalised().eval()):
         with pytest.raises(ValueError, match="batches of 10 of 61 .* batch of one.* batch norm '1'.*batch_size"):
             make(net=net, batch_size=10)
-    assert make(net=flat, batch_size=8, probes=()).fit(1)["status"] == "finished"
+    assert make(net=normalised(), batch_size=8, probes=()).fit(1)["status"] == "finished"
     net = nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(6, 3))
     assert make(net=net, batch_size=10, probes=()).fit(1)["status"] == "finished"  # six pixels are several
 
