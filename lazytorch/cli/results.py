@@ -9,7 +9,7 @@ from ..verdict import outcome
 from .sweep import Record, spell_seconds
 
 SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
-NUMBERS = 6  # of an experiment that measures other things, the first ones
+NUMBERS = 8  # of an experiment that measures other things, the first ones
 ELSEWHERE = ("alpha", "epochs", "seconds")
 
 

@@ -38,9 +38,9 @@ def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.
             yield name, value, field
 
 
-def check_ranges(values: Any) -> None:
+def check_ranges(values: Any, prefix: str = "") -> None:
     """Raise ValueError for the first field of the dataclass ``values`` that is out of its range, naming the remedy."""
-    for name, value, field in flat(values):
+    for name, value, field in flat(values, prefix):
         for item in value if isinstance(value, tuple) else (value,):
             if item is not None:
                 _check(name, item, field.metadata)

@@ -52,8 +52,9 @@ class KernelSpectrum(NetworkExperiment):
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that the spectrum has no use for."""
         super().check()
-        if self.data.augment != "none" or self.data.test_size is not None:
-            raise ValueError("the spectrum is of plain training images: leave out data.augment and data.test_size")
+        self.check_unaugmented()
+        if self.data.test_size is not None:
+            raise ValueError("the spectrum is of training images: leave out data.test_size")
 
     def run(self, run: Run) -> dict:
         """spectrum.csv: the eigenvalues, of images and of noise, and whether they are above the rounding (resolved)."""

@@ -86,10 +86,7 @@ class LinearDynamics(NetworkExperiment):
         super().check()
         if not self.alphas or any(check_alpha(alpha) == math.inf for alpha in self.alphas):
             raise ValueError("alphas are the finite ones, inf is always trained: give one or more, as alphas=[1e2,1e3]")
-        if self.data.augment != "none":
-            raise ValueError(
-                f"data.augment={self.data.augment}: full-batch training has no augmentation, set it to none"
-            )
+        self.check_unaugmented()
 
     @torch.no_grad()
     def prepare(self, run: Run) -> None:

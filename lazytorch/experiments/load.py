@@ -10,6 +10,7 @@ from ..data import DeviceData
 from ..runs import RunDirectory, read_alpha
 from ..training.precision import data_type
 from ..training.state import check_model, load_checkpoint
+from .fields import check_ranges
 from .problem import Data, build_network, image_size, read_images, serve
 
 OWN = tuple(f"lazytorch.models.{name}" for name in ("vgg11", "resnet18", "mlp", "two_layer"))
@@ -84,5 +85,6 @@ def _data(config: _Config, device: str) -> tuple[DeviceData, DeviceData]:
         keys = Data(**config["data"])
     except TypeError as error:
         raise ValueError(f"{config.path / 'config.yaml'} has other keys of data than it may ({error})") from error
+    check_ranges(keys, "data.")
     images = read_images(keys, image_size(config["model"], keys), config["seed"])
     return serve(*images, keys, data_type(config["precision"]), device)

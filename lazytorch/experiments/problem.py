@@ -64,6 +64,13 @@ class NetworkExperiment(Experiment):
             found["data.size"] = self.image_size
         return found
 
+    def check_unaugmented(self) -> None:
+        """Raise ValueError if the training images are augmented, for experiments on whole sets of them."""
+        if self.data.augment != "none":
+            raise ValueError(
+                f"data.augment={self.data.augment}: {type(self).__name__} has no augmentation, set it to none"
+            )
+
     @property
     def image_size(self) -> int | None:
         """The side that images are brought to, None for their own."""

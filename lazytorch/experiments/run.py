@@ -51,7 +51,7 @@ class Run:
         """
         if found := self._rows_at(table, keys):
             return found
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
             torch.manual_seed(_seed(self.seed, table, keys))
             computed = compute()
         computed = [computed] if isinstance(computed, dict) else list(computed)

@@ -37,6 +37,11 @@ class StableStep(NetworkExperiment):
     )
     smoke = ("data.train_size=20", "data.test_size=10", "model.width=16", "steps=50", "shares=[0.5,1.5]")
 
+    def check(self) -> None:
+        """Raise ValueError for a setting that is out of range, or that full-batch training has no use for."""
+        super().check()
+        self.check_unaugmented()
+
     def run(self, run: Run) -> dict:
         """losses.csv: loss at the start and after the last step, by share."""
         train, _ = run.problem.data(self.precision)

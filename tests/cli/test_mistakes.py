@@ -10,6 +10,7 @@ import torch
 
 from lazytorch.runs import RunDirectory
 
+DIRECT = ("difference=direct", "precision=float64")
 SPECTRUM = "experiment=kernel_spectrum"
 BAD = {
     "alpha 0": (["alpha=0"], "alpha must be in (0, inf]"),
@@ -45,10 +46,8 @@ BAD = {
     "lr infinite": (["model=mlp", "optimizer.lr=inf"], "lr must be positive and finite"),
     "precision": (["precision=float8"], "unknown precision 'float8': choose one of float32"),
     "difference": (["difference=none"], "unknown difference 'none': choose one of divided, direct"),
-    "direct at infinity": (
-        ["model=mlp", "alpha=inf", "difference=direct", "precision=float64"],
-        'difference="direct" has no limit',
-    ),
+    "direct in float32": (["difference=direct"], "use precision=float64"),
+    "direct at infinity": (["model=mlp", "alpha=inf", *DIRECT], 'difference="direct" has no limit'),
     "loss": (["model=mlp", "loss=hinge"], "unknown loss 'hinge': choose one of"),
     "class as loss": (["model=mlp", "~loss", "+loss._target_=torch.nn.MSELoss"], "name a function (outputs, labels)"),
     "probe": (["model=mlp", "probes=[spectrum]"], "unknown probe 'spectrum': choose from activations, displacement"),

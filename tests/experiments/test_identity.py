@@ -134,8 +134,9 @@ def test_another_experiment_is_another_run():
     assert len({hash_of(kind()) for kind in (Experiment, Training, LinearDynamics, KernelSpectrum)}) == 4
 
 
-def test_the_class_is_named_by_the_shortest_path():
-    assert Training.target() == "lazytorch.experiments.Training"
+def test_the_class_is_named_by_where_it_is_defined():
+    """Whatever packages export it, and whichever of them the configuration names."""
+    assert Training.target() == "lazytorch.experiments.training.Training"
     assert Measurement.target() == f"{__name__}.Measurement"
 
 

@@ -1,8 +1,8 @@
 """The user's own experiment of docs/own-experiment, outside the package, from the command line."""
 
-import itertools
 import shutil
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ def test_it_runs_is_skipped_and_has_its_report(lazytorch, mine):
     assert run.path.parent == Path("runs/mine") and run.config["_target_"] == "mine.Widths"
     rows = run.table("widths")
     assert [row["width"] for row in rows] == [16, 64, 256, 1024]
-    assert all(left["ntk_drift"] > right["ntk_drift"] for left, right in itertools.pairwise(rows))
+    assert all(left["ntk_drift"] > right["ntk_drift"] for left, right in pairwise(rows))
     claim = {"text": "wider networks are lazier", "held": True, "source": "Jacot et al. 2018"}
     assert run.summary["claims"] == [claim] and -1 < run.summary["slope"] < -0.25
     line = err.splitlines()[-1]
