@@ -26,7 +26,7 @@ def test_four_processes_that_start_one_sweep_train_every_member_once(start, tiny
 
 
 def test_a_run_killed_while_it_writes_its_checkpoint_goes_on_to_the_same_numbers(start, tiny):
-    arguments = [*tiny, "epochs=3", "batch_size=8"]
+    arguments = [*tiny, "epochs=3", "batch_size=8", "probes=[displacement,ntk]"]
     assert start(*arguments, "runs_dir=killed", kill_at_write=("last.pt", 2)).wait()[0] == -signal.SIGKILL
     code, _, err = start(*arguments, "runs_dir=killed").wait()
     assert code == 0 and "goes on from epoch 1" in err
