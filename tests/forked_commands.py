@@ -16,6 +16,7 @@ import torch.utils.tensorboard
 
 import lazytorch as lt
 from lazytorch import cli
+from lazytorch.cli.arguments import composed
 from lazytorch.runs import writing
 from lazytorch.training.figures import layers_image
 
@@ -26,6 +27,7 @@ def main() -> None:
     torch.set_num_threads(1)  # before any parallel work, so that forked processes may compute
     lt.CenteredModel(lt.models.mlp(width=4, depth=1, channels=1, size=8), 1.0).trace(torch.zeros(2, 1, 8, 8))
     layers_image([{"epoch": 0}])
+    composed(cli.CONF, [])
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -46,7 +48,14 @@ def run(directory, arguments, out, err, kill_at_write) -> None:
     if kill_at_write:
         kill_inside_write(*kill_at_write)
     sys.argv = ["lazytorch", *arguments]
-    cli.main()
+    try:
+        cli.main()
+    except SystemExit as stop:
+        if any("launcher" in argument for argument in arguments):
+            raise  # the interpreter's own end stops the workers
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.code or 0)  # which saves a second
 
 
 def kill_inside_write(suffix: str, count: int) -> None:

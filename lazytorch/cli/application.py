@@ -141,8 +141,8 @@ class Application:
     def _take(self, record: Record, outcome: Outcome | Exception, sweep: Sweep | None) -> None:
         """Keep, and print, what has come of a run; the same error again is counted only, in the end."""
         known = sweep.records() if sweep else []
-        error = outcome if isinstance(outcome, Exception) else outcome.error
-        if error is None:
+        error = outcome.error if isinstance(outcome, Outcome) else outcome
+        if isinstance(outcome, Outcome) and error is None:
             directory = str(outcome.directory.path)
             record = replace(record, directory=directory, summary=outcome.summary, was_done=outcome.was_done)
         else:
@@ -173,7 +173,7 @@ def _say_failures(records: list[Record], members: int) -> None:
 
 
 def _failed(record: Record) -> str:
-    return f"{record.overrides} failed: {record.error}" if record.overrides else record.error
+    return f"{record.overrides} failed: {record.error}" if record.overrides else f"{record.error}"
 
 
 def _check_launcher(target: str) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -17,7 +18,8 @@ def print_help(conf: Path, arguments: list[str]) -> None:
     """Print what can be chosen, and the keys of what ``arguments`` choose, each with its value and meaning."""
     cfg = composed(conf, arguments)
     choices = cfg.hydra.runtime.choices
-    values = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=True)
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    values: Any = OmegaConf.to_container(own, resolve=True)
     kind = find_experiment(values.get("_target_"))
     print("lazytorch key=value ...           one run\nlazytorch -m key=1,2,3 ...        a sweep over values")
     for group in GROUPS:
@@ -52,7 +54,7 @@ def _first_comment(file: Path) -> str:
 
 def _comments(models: Mapping[str, Path], model: str | None) -> dict[str, str]:
     """What the file of a model, and those that it is based on, say of its keys."""
-    if model not in models:
+    if model is None or model not in models:
         return {}
     text = models[model].read_text(encoding="utf-8")
     bases = [base for base in (yaml.safe_load(text) or {}).get("defaults", []) if base != "_self_"]

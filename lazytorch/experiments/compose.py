@@ -27,7 +27,7 @@ def compose(config: DictConfig, name: str) -> Experiment:
         merged = OmegaConf.merge(schema, OmegaConf.create(values))
     except OmegaConfBaseException as error:
         raise ValueError(_explain(error, kind)) from error
-    plain = OmegaConf.to_container(merged)
+    plain: Any = OmegaConf.to_container(merged)
     plain["name"] = str(plain["name"] or name)
     return _typed(kind, plain)
 
@@ -67,7 +67,7 @@ def keys_of(kind: type[Experiment]) -> list[str]:
 
 def _resolved(config: DictConfig) -> dict:
     try:
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is not given: set it, as in {error.full_key}=...") from None
     return _with_infinity({name: value for name, value in values.items() if name != "hydra"})
@@ -105,7 +105,7 @@ def _typed(kind: type, values: dict) -> Any:
     made = {}
     for field in fields(kind):
         value, hint = values[field.name], hints[field.name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             value = _typed(hint, value)
         elif get_origin(hint) is tuple and isinstance(value, list):
             value = tuple(value)

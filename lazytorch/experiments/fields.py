@@ -24,8 +24,10 @@ def key(
     result, and so counts in the run's identity.
     """
     metadata = {"meaning": meaning, "at_least": at_least, "above": above, "below": below, "one_of": one_of}
-    options = {"default_factory": factory} if factory is not None else {"default": default}
-    return dataclasses.field(metadata=metadata | {"result": result}, **options)
+    metadata["result"] = result
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:

@@ -188,7 +188,8 @@ def _note(outcome: Outcome, run: Run, end: dict) -> None:
     with suppress(OSError, ValueError):  # the disk that ended it may refuse this too
         summary = run.directory.summary or {}
         if not summary or not outcome.experiment.is_done(summary):
-            alpha = {"alpha": outcome.experiment.alpha} if hasattr(outcome.experiment, "alpha") else {}
+            fields = outcome.experiment.config()
+            alpha = {"alpha": fields["alpha"]} if "alpha" in fields else {}
             run.directory.write_summary(alpha | {k: v for k, v in summary.items() if k != "error"} | end)
 
 

@@ -26,7 +26,7 @@ def test_four_processes_that_start_one_sweep_train_every_member_once(start, tiny
 
 
 def test_a_run_killed_while_it_writes_its_checkpoint_goes_on_to_the_same_numbers(start, tiny):
-    arguments = [*tiny, "epochs=3", "batch_size=8"]
+    arguments = [*tiny, "epochs=3", "batch_size=8", "probes=[displacement,ntk]"]
     assert start(*arguments, "runs_dir=killed", kill_at_write=("last.pt", 2)).wait()[0] == -signal.SIGKILL
     code, _, err = start(*arguments, "runs_dir=killed").wait()
     assert code == 0 and "goes on from epoch 1" in err
@@ -37,17 +37,18 @@ def test_a_run_killed_while_it_writes_its_checkpoint_goes_on_to_the_same_numbers
 
 
 def test_the_tables_of_an_experiment_go_on_after_a_kill(start):
-    arguments = ["experiment=linear_dynamics", "data.train_size=10", "data.test_size=10", "model.width=8", "steps=5"]
-    killed = start(*arguments, "runs_dir=killed", kill_at_write=(".csv", 4))
+    small = ["data.train_size=10", "data.test_size=10", "model.width=8", "steps=5", "alphas=[1e2,1e3]"]
+    arguments = ["experiment=linear_dynamics", *small]
+    killed = start(*arguments, "runs_dir=killed", kill_at_write=(".csv", 3))
     assert killed.wait()[0] == -signal.SIGKILL
     (run,) = runs("killed/linear_dynamics")
     assert run.summary is None and len(run.table("curves")) == 6
     before = run.table("departure")
-    assert [row["alpha"] for row in before] == [100, 1000]
+    assert [row["alpha"] for row in before] == [100]
     assert start(*arguments, "runs_dir=killed").wait()[0] == 0
     start(*arguments, "runs_dir=whole").wait()
     (whole,) = runs("whole/linear_dynamics")
-    assert run.table("departure")[:2] == before and run.table("departure") == whole.table("departure")
+    assert run.table("departure")[:1] == before and run.table("departure") == whole.table("departure")
     assert run.table("curves") == whole.table("curves")
     assert [path.name for path in run.path.glob(".*")] == [".lock"]
 
@@ -84,6 +85,7 @@ def kill(model):
 """
 
 
+@pytest.mark.slow
 def test_members_that_fail_or_are_killed_in_a_parallel_launcher_are_reported(start, folder, tiny):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     (folder / "mine.py").write_text(KILL)

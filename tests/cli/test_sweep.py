@@ -1,10 +1,14 @@
 """Sweeps from the command line, member by member and side by side: what is run, printed and left."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from lazytorch.cli.application import Application
+from lazytorch.cli.sweep import KILLED, VARIABLE, Record, Sweep, SweepCallback
 from lazytorch.runs import RunDirectory
 
 
@@ -83,14 +87,14 @@ def test_a_choice_that_does_not_exist_is_found_before_anything_is_run(lazytorch,
 
 
 def test_side_by_side_over_alpha_and_learning_rate_is_the_sweep(lazytorch, tiny):
-    arguments = ("-m", *tiny, "alpha=1,1e7,inf", "optimizer.lr=0.1,0.2", "precision=float64")
+    arguments = ("-m", *tiny, "alpha=1,inf", "optimizer.lr=0.1,0.2", "precision=float64", "probes=[displacement,ntk]")
     code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
-    assert code == 0 and out == ["fused/mlp-digits"] and "6 models" in err
-    assert "[6/6]" in err and len(err.splitlines()[-7:]) == 7 and err.splitlines()[-7].split()[0] == "run"
+    assert code == 0 and out == ["fused/mlp-digits"] and "4 models" in err
+    assert "[4/4]" in err and err.splitlines()[-5].split()[:2] == ["run", "status"]
     assert lazytorch(*arguments, "runs_dir=apart")[0] == 0
-    assert measured("fused/mlp-digits") == measured("apart/mlp-digits") and len(measured("fused/mlp-digits")) == 6
+    assert measured("fused/mlp-digits") == measured("apart/mlp-digits") and len(measured("fused/mlp-digits")) == 4
     code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
-    assert code == 0 and out == ["fused/mlp-digits"] and err.count("] is done (finished)") == 6
+    assert code == 0 and out == ["fused/mlp-digits"] and err.count("] is done (finished)") == 4
 
 
 def test_side_by_side_over_keys_outside_the_identity_drops_no_member(lazytorch, tiny):
@@ -139,6 +143,45 @@ def test_a_member_that_cannot_begin_leaves_a_fused_sweep(lazytorch, folder, tiny
 def test_members_may_go_into_several_folders(lazytorch, tiny):
     code, out, err = lazytorch("-m", *tiny, "probes=[]", "runs_dir=a,b")
     assert code == 0 and out == ["a/mlp-digits", "b/mlp-digits"], err
+
+
+def test_members_that_leave_no_record_are_known(folder, monkeypatch):
+    """Of four members one has ended, one has failed, one was killed, and one has not begun."""
+    monkeypatch.setenv(VARIABLE, "")
+    callback = SweepCallback()
+    overrides = ["alpha=1,2,3,4", "seed=7"]
+    sweeper = {"_target_": "hydra._internal.BasicSweeper", "params": None}
+    config = {"runs_dir": "runs", "hydra": {"overrides": {"task": overrides}, "sweeper": sweeper}}
+    callback.on_multirun_start(OmegaConf.create(config))
+    sweep = Sweep.current()
+    assert sweep.members == 4 and sweep.shorten(["alpha=2", "seed=7"]) == "alpha=2"
+    records = [Record(number, f"alpha={number + 1}") for number in range(3)]
+    for record in records:
+        sweep.begin(record)
+    sweep.leave(replace(records[2], error="it broke"))
+    sweep.leave(replace(records[0], directory="runs/x/y", summary={"status": "finished"}))
+    assert sweep.where().startswith("2/4, ")
+    left = Sweep.end_current()
+    assert [(record.number, record.directory, record.error) for record in left] == [
+        (0, "runs/x/y", None),
+        (1, None, KILLED),
+        (2, None, "it broke"),
+    ]
+    assert list((folder / "runs").iterdir()) == [] and Sweep.current() is None
+
+
+def test_what_a_parallel_launcher_lost_is_printed(folder, monkeypatch, capfd):
+    killed = [Record(number, f"alpha={number}", error=KILLED) for number in (1, 2)]
+    sweep = Sweep(str(folder / "x"), 5, ("alpha",), 0.0)
+    monkeypatch.setattr(Sweep, "current", classmethod(lambda _: sweep))
+    monkeypatch.setattr(Sweep, "end_current", classmethod(lambda _: killed))
+    assert Application(in_full=False).close() == 1
+    assert capfd.readouterr() == (
+        "",
+        f"lazytorch: alpha=1 failed: {KILLED}\n"
+        "lazytorch: 2 of 5 members failed as alpha=1 did\n"
+        "lazytorch: 3 of 5 members have not been run: start the sweep again\n",
+    )
 
 
 def test_members_side_by_side_are_in_one_process(lazytorch, tiny):
