@@ -1,6 +1,7 @@
 """What tests of several rooms use: the command line in this process, and in processes of its own."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -28,8 +29,10 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an edit within a second would go unseen
     monkeypatch.setattr(sys, "path", [*sys.path])
+    handlers = logging.getLogger().handlers[:]
     yield tmp_path
     forget(tmp_path)
+    logging.getLogger().handlers[:] = handlers  # hydra's write to what was stderr here
 
 
 def forget(directory):

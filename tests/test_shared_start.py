@@ -111,3 +111,15 @@ def test_models_of_different_starts_are_refused():
             lt.SharedStart([lt.CenteredModel(network(), 1.0), lt.CenteredModel(net, 10.0)])
     with pytest.raises(ValueError, match="one module"):
         lt.SharedStart([lt.CenteredModel(network(), 1.0), lt.CenteredModel(network(), 10.0, difference="direct")])
+
+
+def test_models_that_differ_in_a_plain_attribute_are_refused():
+    """The slope of a LeakyReLU is no parameter: the pass at w_0 of one is not the other's."""
+    weights = nn.Linear(3, 2).state_dict()
+    both = []
+    for slope in (0.1, 0.2):
+        net = nn.Sequential(nn.Linear(3, 2), nn.LeakyReLU(slope))
+        net[0].load_state_dict(weights)
+        both.append(lt.CenteredModel(net, 1.0))
+    with pytest.raises(ValueError, match="one module"):
+        lt.SharedStart(both)

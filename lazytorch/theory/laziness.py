@@ -53,13 +53,14 @@ def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -
     beside them about 10 forward passes of x. A few dozen inputs tell most.
 
     Raises:
-        TypeError: a network that is no plain module.
+        TypeError: a network that is no plain module, or inputs that are no tensors.
         ValueError: networks of different structures, with the first parameter, buffer or module that differs, or of
-            which nothing is trainable.
+            which nothing is trainable; weights, buffers or inputs that are not finite.
         Whatever the networks raise on x.
     """
     _check_alike(net_0, net)
-    inputs = tuple(t.double() if t.is_floating_point() else t for t in (x if isinstance(x, tuple) else (x,)))
+    inputs = tuple(_as_double(t) for t in (x if isinstance(x, tuple) else (x,)))
+    _check_finite(net_0, net, inputs)
     devices = {t.device for t in (*net_0.parameters(), *net.parameters(), *inputs) if t.is_cuda}
     with torch.random.fork_rng(list(devices)):
         start, end = _copies(net_0, net)
@@ -76,6 +77,23 @@ def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -
                 measured |= dict.fromkeys(names)
                 missing |= dict.fromkeys(names, str(error))
     return measured | {"verdict": verdict(measured), "not_measured": missing}
+
+
+def _as_double(x: Tensor) -> Tensor:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is a {type(x).__name__}: give a tensor, or a tuple of them, as torch.from_numpy(x)")
+    return x.double() if x.is_floating_point() else x
+
+
+def _check_finite(net_0: nn.Module, net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    for when, each in (("before", net_0), ("after", net)):
+        for name, tensor in _values(each).items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(
+                    f"{name} of the network {when} training is not finite: there is no laziness to measure"
+                )
+    if any(t.is_floating_point() and not t.isfinite().all() for t in inputs):
+        raise ValueError("x is not finite: give inputs without nan and inf")
 
 
 def _displacement(start, end, inputs) -> dict:

@@ -59,8 +59,8 @@ class Member:
 
     def is_unmeasured(self, epochs: int) -> bool:
         """At the start, and where a run ends whose last epoch was not due when it was trained."""
-        last, (epoch, step) = self.state.last, self.position
-        return last is None or (epoch >= epochs and step == 0 and last["epoch"] != epoch)
+        last, epoch = self.state.last, self.state.epoch
+        return last is None or (epoch >= epochs and last["epoch"] != epoch)
 
     def has_batches_of(self, other: "Member") -> bool:
         """Whether the next batches are the same, of the same network in the same arithmetic."""

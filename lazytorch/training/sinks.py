@@ -48,6 +48,7 @@ class RunSink(Sink):
         self.known = 0  # rows of metrics that the run had before
         self.goes_on = False  # whether it has been asked to
         self.tensorboard: TensorBoard | None = None
+        self.closed = False
 
     def inform(self, settings: dict, fingerprints: dict, quantities: dict[str, Quantity]) -> None:
         """What the Trainer knows: settings and fingerprints go into checkpoints, own quantities to TensorBoard."""
@@ -58,7 +59,7 @@ class RunSink(Sink):
         rows, known = state.rows, self.known
         self.run.rewrite_metrics(rows)
         first = rows[known - 1]["epoch"] + 1 if known else 0
-        alpha = {"alpha": state.model.alpha}
+        alpha, self.closed = {"alpha": state.model.alpha}, False
         with TensorBoard(self.run.tensorboard, self.quantities, first) as self.tensorboard:
             for row in rows[known:]:
                 self.tensorboard.log(row)
@@ -67,10 +68,10 @@ class RunSink(Sink):
             try:
                 yield
             except KeyboardInterrupt:
-                self.run.write_summary(alpha | {"status": "interrupted"})
+                self._note(alpha | {"status": "interrupted"})
                 raise
             except Exception as error:
-                self.run.write_summary(alpha | failure(error))
+                self._note(alpha | failure(error))
                 raise
             finally:
                 self.known, self.tensorboard = len(rows), None
@@ -89,3 +90,9 @@ class RunSink(Sink):
             self.tensorboard.close(self.settings, summary, rows)
         self.run.rewrite_metrics(rows)  # whatever has become of the file
         self.run.write_summary(summary)
+        self.closed = True
+
+    def _note(self, end: dict) -> None:
+        """How the training has ended that did not finish, beside what the summary says already."""
+        if not self.closed:
+            self.run.write_summary((self.run.summary or {}) | end)

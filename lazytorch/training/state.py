@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ..anchored import Anchored
 from ..runs import write_atomically
+from .settings import Settings
 
+DEFAULTS = Settings().record()
 REMEDY = "delete it, and start over with resume=false"
 COUNTERS = ("epoch", "step", "seconds", "best", "rows", "random")
 PARTS = {"settings": dict, "fingerprints": dict, "model": dict, "optimizer": dict, "epoch": int, "step": int}
@@ -118,6 +120,8 @@ def _check_archive(path: Path) -> None:
 def check_settings(path: Path, saved: Mapping, current: Mapping, what: str = "configuration") -> None:
     """Raise ValueError if a run or checkpoint was made with other settings, naming the first that differs."""
     for key in current:
+        if key not in saved and key in DEFAULTS:  # a setting that is newer than the checkpoint
+            saved = dict(saved) | {key: DEFAULTS[key]}
         if saved.get(key) != current[key]:
             raise ValueError(
                 f"{path} is of another {what} ({key}: {saved.get(key)!r} there, {current[key]!r} here): "

@@ -221,3 +221,16 @@ def test_other_unsuitable_arguments():
     net.requires_grad_(False)
     with pytest.raises(ValueError, match="trainable"):
         laziness(net, moved(net, 0.1), x)
+
+
+def test_what_is_not_finite_has_no_laziness():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    lost = copy.deepcopy(net)
+    nn.init.constant_(lost[2].bias, torch.nan)
+    x = torch.randn(5, 3)
+    with pytest.raises(ValueError, match="2.bias of the network after training is not finite"):
+        lt.laziness(net, lost, x)
+    with pytest.raises(ValueError, match="x is not finite"):
+        lt.laziness(net, net, x * torch.inf)
+    with pytest.raises(TypeError, match="from_numpy"):
+        lt.laziness(net, net, x.numpy())
