@@ -175,7 +175,7 @@ def _items(runs: list[Run]) -> list[Item]:
 
 
 def _apart_by_data(runs: list[Run]) -> list[Run]:
-    """``runs``, with the setting OTHER where one configuration and seed met several data, networks or losses.
+    """``runs``, with the setting OTHER where one configuration and seed met several data, or a seed several networks.
 
     Only those series are split: of each of their seeds, the fingerprints that most runs have are the series' own.
     """
@@ -188,8 +188,10 @@ def _apart_by_data(runs: list[Run]) -> list[Run]:
 def _split(series: list[Run]) -> list[Run]:
     parts = sorted(set.intersection(*(set(run.fingerprints) for run in series)))
     seen: dict[tuple, set] = {}
+    code = [part for part in parts if part not in DATA]  # one seed has one network and one loss at every alpha
     for run in series:
-        seen.setdefault(_identity(run, without=()), set()).add(_fingerprint(run, parts))
+        seen.setdefault((_identity(run, without=()), ()), set()).add(_fingerprint(run, parts))
+        seen.setdefault(((), key_of(run.seed)), set()).add(_fingerprint(run, code))
     if all(len(prints) == 1 for prints in seen.values()):
         return series
     counts = Counter(_fingerprint(run, parts) for run in series)

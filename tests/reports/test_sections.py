@@ -116,6 +116,12 @@ def test_another_network_is_named_as_such(train, only):
     assert series(only()) == {"": [1], "other network": [1]}
 
 
+def test_a_network_edited_between_members_of_a_sweep_is_another(train, only):
+    for alpha, network in ((1.0, "one"), (10.0, "two"), (100.0, "one")):
+        train(alpha, 0, fingerprints={"train": "cats", "network": network})
+    assert series(only()) == {"": [1, 1], "other network": [1]}
+
+
 def test_a_part_that_one_run_did_not_record_tells_nothing(train, only):
     train(1.0, 0, folder="a", fingerprints={"train": "cats", "network": "one"})
     train(1.0, 0, folder="b", fingerprints={"train": "cats"})
