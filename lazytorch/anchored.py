@@ -190,7 +190,9 @@ def check_alpha(alpha: float) -> float:
     if not alpha > 0:
         raise ValueError(f"alpha must be in (0, inf], got {alpha}: use a positive number (inf: the linearized model)")
     if not 1e-30 <= alpha <= 1e30 and alpha != math.inf:
-        raise ValueError(f"alpha = {alpha:g} is not within 1e-30 and 1e30, where 1/alpha is a float32: use inf")
+        raise ValueError(
+            f"alpha = {alpha:g} is not within 1e-30 and 1e30, where 1/alpha is a float32: choose one there"
+        )
     return float(alpha)
 
 

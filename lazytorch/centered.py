@@ -54,6 +54,7 @@ class CenteredModel(Anchored):
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
         self._observer: tuple[Observer] | tuple[()] = ()  # in a tuple, as it may be a module
+        self._record: dict | None = None  # of what is computed at w_0, while it is shared
         self.register_load_state_dict_post_hook(_find_updated)
 
     def _checked(self, alpha: float) -> float:
@@ -83,11 +84,15 @@ class CenteredModel(Anchored):
         self._modules["initial"] = copy.deepcopy(self._modules["initial"])
 
     def forward_recorded(self, record: dict, *args, **kwargs):
-        """As ``forward``; models that share their start and are given one ``record`` compute it once."""
-        return self._divided(args, kwargs, record)
+        """As a call of the model; models that share their start and are given one ``record`` compute it once."""
+        self._record = record
+        try:
+            return self(*args, **kwargs)
+        finally:
+            self._record = None
 
     @torch.compiler.disable  # a trace already; dynamo would only break it into pieces
-    def _divided(self, args, kwargs, record: dict | None = None):
+    def _divided(self, args, kwargs):
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -101,7 +106,7 @@ class CenteredModel(Anchored):
         differences = self.theta | {name: changes[name] for name in self._updated}
         with _without_autocast(next(iter(initial.values())).device.type):
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
-            outputs = program(self.epsilon, pairs, inputs, record, *self._observer)
+            outputs = program(self.epsilon, pairs, inputs, self._record, *self._observer)
             return pytree.tree_map(lambda leaf: _output(leaf, self.epsilon), outputs, is_leaf=varies)
 
     def trace(self, *args, **kwargs) -> None:

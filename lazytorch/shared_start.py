@@ -1,6 +1,7 @@
 """Centered models of one module at several alphas, which share the pass at w_0."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -34,9 +35,12 @@ class SharedStart:
 
     def __call__(self, *args, **kwargs) -> Iterator:
         """The outputs, in the order of ``models``."""
+        return (output() for output in self.deferred(*args, **kwargs))
+
+    def deferred(self, *args, **kwargs) -> list[Callable]:
+        """The outputs, in the order of ``models``, each computed when called; an error in one leaves the others."""
         record: dict = {}
-        for model in self.models:
-            yield model.forward_recorded(record, *args, **kwargs)
+        return [partial(model.forward_recorded, record, *args, **kwargs) for model in self.models]
 
 
 def separate(model: Anchored) -> None:

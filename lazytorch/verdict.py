@@ -8,8 +8,8 @@ from collections.abc import Mapping
 #: exchanges up to 2 p of the products of gates that a layer's kernel sums, and layers add up: 0.03 is about a tenth.
 LAZY = {"drift": 0.1, "flipped": 0.03, "error": 0.1}
 #: Not lazy is what is above one of these: the kernel has moved by its own norm; half of the units are as if drawn anew,
-#: of which one half flips; the linearized model misses half of the change.
-NOT_LAZY = {"drift": 1.0, "flipped": 0.25, "error": 0.5}
+#: of which one half flips; the linearized model misses half of the change; the weights have moved by their own norm.
+NOT_LAZY = {"drift": 1.0, "flipped": 0.25, "error": 0.5, "displacement": 1.0}
 
 #: What became of a claim, by what summary.json has of it as "held".
 OUTCOMES = {True: "held", False: "not held", None: "hypotheses not met"}
@@ -25,9 +25,9 @@ def verdict(measured: Mapping) -> str:
     """Words as "lazy: kernel drift 0.3%, 99.8% of activations unchanged, linearization error 0.4%".
 
     Reads ``ntk_drift``, ``activation_stability`` and ``linearization_error``, leaving out what is missing, None or nan:
-    "lazy" if all are below ``LAZY``, "not lazy" if one is above ``NOT_LAZY``, else "between"; "not measured" if there
-    is none. "linear" if ``alpha`` is infinite (or "inf", as in a summary) and none has moved, otherwise "not trained"
-    if ``displacement`` is 0. Other keys may be there.
+    "lazy" if all are below ``LAZY``, "not lazy" if one is above ``NOT_LAZY``, as ``displacement`` may be too, else
+    "between"; "not measured" if there is none. "linear" if ``alpha`` is infinite (or "inf", as in a summary) and none
+    has moved, otherwise "not trained" if ``displacement`` is 0. Other keys may be there.
     """
     numbers = {name: _number(value) for name, value in measured.items()}
     stability = numbers.get("activation_stability")
@@ -37,10 +37,13 @@ def verdict(measured: Mapping) -> str:
         "error": numbers.get("linearization_error"),
     }
     moved = {name: value for name, value in moved.items() if value is not None}
+    displacement = numbers.get("displacement")
+    if displacement is not None and displacement > NOT_LAZY["displacement"]:  # a kernel may drift little in ruins
+        moved["displacement"] = displacement
     infinite = numbers.get("alpha") == math.inf
     if infinite and not any(moved.values()):
         return "linear: alpha is infinite"
-    if numbers.get("displacement") == 0 and not infinite:
+    if displacement == 0 and not infinite:
         return "not trained: the weights are those of the start"
     if not moved:
         return "not measured"
@@ -81,4 +84,5 @@ WORDS = {
     "drift": lambda value: f"kernel drift {_share(value)}",
     "flipped": _unchanged,
     "error": lambda value: f"linearization error {_share(value)}",
+    "displacement": lambda value: f"weights moved by {value:.2g} times their norm",
 }

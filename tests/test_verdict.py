@@ -83,3 +83,9 @@ def test_it_needs_the_standard_library_alone():
         names += [node.module] if isinstance(node, ast.ImportFrom) else []
         assert not isinstance(node, ast.ImportFrom) or node.level == 0
         assert all(name.partition(".")[0] in sys.stdlib_module_names for name in names)
+
+
+def test_ruins_are_not_lazy():
+    """A network that has blown up: its kernel drifts little, as all units are dead."""
+    words = verdict({"ntk_drift": 0.25, "activation_stability": 0.9, "displacement": 2.7e10})
+    assert words.startswith("not lazy") and "weights moved by 2.7e+10 times their norm" in words

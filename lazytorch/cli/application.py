@@ -19,7 +19,7 @@ from ..experiments import Experiment, Outcome, perform_together
 from ..experiments.compose import compose
 from ..training.versions import versions
 from .arguments import ordered, readable
-from .errors import explain
+from .errors import explain, one_line
 from .help import print_help
 from .results import closing_table, result_line
 from .sweep import KILLED, VARIABLE, Record, Sweep
@@ -146,7 +146,7 @@ class Application:
             directory = str(outcome.directory.path)
             record = replace(record, directory=directory, summary=outcome.summary, was_done=outcome.was_done)
         else:
-            record = replace(record, error=" ".join(str(error).split()) or type(error).__name__)
+            record = replace(record, error=one_line(error))
         (sweep.leave if sweep else self.records.append)(record)
         where = f"[{sweep.where()}] " if sweep else ""
         if error is None:

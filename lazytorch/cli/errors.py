@@ -1,6 +1,8 @@
 """hydra's own errors in one line, with the remedy."""
 
 import re
+import sysconfig
+import traceback
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -8,13 +10,14 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from ..experiments.compose import find_experiment, keys_of, unknown_key
 from .arguments import composed
 
+PACKAGE, LIBRARY = Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))
 UNKNOWN = re.compile(r"(?:Could not override|Could not append|Key) '([^']+)'")
 SEVERAL = re.compile(r"Ambiguous value for argument '([^']+)'")
 
 
 def explain(error: BaseException, conf: Path, arguments: list[str]) -> str:
     """The message of ``error`` in one line; of hydra's own errors in our words."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = one_line(error)
     if isinstance(error, OverrideParseException):
         name = error.override.partition("=")[0]
         return (
@@ -29,6 +32,22 @@ def explain(error: BaseException, conf: Path, arguments: list[str]) -> str:
     if isinstance(error, HydraException) and (unknown := UNKNOWN.search(text)):
         return _explain_unknown(unknown.group(1), conf, arguments)
     return text
+
+
+def one_line(error: BaseException) -> str:
+    """The message without line breaks; of an error that the user's own code raises, its kind and place too."""
+    text = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not _is_own(Path(frames[-1].filename)):
+        return text or type(error).__name__
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    return f"{type(error).__name__}{f': {text}' if text else ''} ({place})"
+
+
+def _is_own(file: Path) -> bool:
+    """Whether it is neither a part of this package nor installed."""
+    installed = {PACKAGE, LIBRARY} & {*file.parents} or "site-packages" in file.parts
+    return file.is_file() and not installed
 
 
 def _explain_unknown(name: str, conf: Path, arguments: list[str]) -> str:

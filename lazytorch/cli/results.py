@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ..quantities import find_quantity
 from ..runs import RunDirectory, label
@@ -22,8 +23,13 @@ def result_line(record: Record) -> str:
     if not numbers:
         numbers = [f"{name} {value:.4g}" for name, value in _others(summary)][:NUMBERS]
     claims = [f"{outcome(claim)}: {claim['text']}" for claim in summary.get("claims") or []]
-    words = [status + spent, ", ".join(numbers), summary.get("verdict") or "", *claims]
+    words = [status + spent, ", ".join(numbers), _verdict(summary), *claims]
     return f"{'; '.join(word for word in words if word)}: {record.directory}"
+
+
+def _verdict(summary: Mapping) -> str:
+    words = summary.get("verdict") or ""
+    return "" if words == "not measured" else words
 
 
 def closing_table(records: Sequence[Record]) -> str:
@@ -43,11 +49,20 @@ def closing_table(records: Sequence[Record]) -> str:
 
 def _labels(records: Sequence[Record]) -> list[str]:
     """What tells the members apart; of failed ones, their overrides."""
-    changed = [RunDirectory(record.directory).config["changed"] for record in records if record.directory]
-    names = dict.fromkeys(name for own in changed for name in own)
-    varying = [name for name in names if any(own.get(name) != changed[0].get(name) for own in changed)]
-    labels = iter([label({name: own[name] for name in varying if name in own}) for own in changed])
+    configs = [RunDirectory(record.directory).config for record in records if record.directory]
+    names = dict.fromkeys(name for config in configs for name in config["changed"])
+    values = [{name: _field(config, name) for name in names} for config in configs]
+    varying = [name for name in names if any(own[name] != values[0][name] for own in values)]
+    labels = iter([label({name: own[name] for name in varying if own[name] is not None}) for own in values])
     return [(next(labels) if record.directory else "") or record.overrides or "–" for record in records]
+
+
+def _field(config: Mapping, name: str) -> Any:
+    """The value of a dotted field, be it the default; None where there is none."""
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return config["changed"].get(name) if value is None else value
 
 
 def _others(summary: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -23,6 +23,7 @@ def compose(config: DictConfig, name: str) -> Experiment:
     kind = find_experiment(values.pop("_target_", None))
     schema = OmegaConf.structured(kind)
     _make_writable(schema)
+    _check_groups(schema, values)
     try:
         merged = OmegaConf.merge(schema, OmegaConf.create(values))
     except OmegaConfBaseException as error:
@@ -88,6 +89,15 @@ def _make_writable(schema: DictConfig) -> None:
     for name in schema:
         if isinstance(schema[name], DictConfig):
             _make_writable(schema[name])
+
+
+def _check_groups(schema: DictConfig, values: dict) -> None:
+    """Raise ValueError for a value in the place of a group of keys."""
+    for name, value in values.items():
+        group = schema.get(name)
+        if isinstance(group, DictConfig) and group and not isinstance(value, dict | None):
+            keys = ", ".join(f"{name}.{key}" for key in group)
+            raise ValueError(f"{name}={value} stands in the place of the keys {keys}: give these")
 
 
 def _explain(error: OmegaConfBaseException, kind: type[Experiment]) -> str:

@@ -54,8 +54,8 @@ class Experiment:
         raise NotImplementedError
 
     @classmethod
-    def run_together(cls, members: Sequence[tuple["Experiment", Run]]) -> list[dict]:
-        """The summaries of several of one ``company``."""
+    def run_together(cls, members: Sequence[tuple["Experiment", Run]]) -> list[dict | Exception]:
+        """The summaries of several of one ``company``, or the error that has ended one."""
         return [experiment.run(run) for experiment, run in members]
 
     def is_done(self, summary: dict) -> bool:

@@ -134,14 +134,18 @@ def _run(begun: list[tuple[Outcome, Run]]) -> None:
         summaries = kind.run_together([(outcome.experiment, run) for outcome, run in begun])
         seconds = (time.monotonic() - started) / len(begun)
         for (outcome, run), summary in zip(begun, summaries, strict=True):
-            outcome.summary = _finish(outcome.experiment, run, {"status": "finished", "seconds": seconds} | summary)
+            if isinstance(summary, Exception):
+                outcome.error = summary
+                _note(outcome, run, failure(summary))
+            else:
+                outcome.summary = _finish(outcome.experiment, run, {"status": "finished", "seconds": seconds} | summary)
     except KeyboardInterrupt:
         for outcome, run in begun:
             _note(outcome, run, {"status": "interrupted"})
         raise
     except Exception as error:
         for outcome, run in begun:
-            if outcome.summary is None:
+            if outcome.summary is None and outcome.error is None:
                 outcome.error = error
                 _note(outcome, run, failure(error))
 

@@ -128,12 +128,8 @@ class Training(NetworkExperiment):
         shared = problem.once("probes", lambda: dict(zip(names, make_probes(names, x), strict=True)))
         return [shared[probe] if isinstance(probe, str) else make_probes([probe], x)[0] for probe in found]
 
-    def run(self, run: Run) -> dict:
-        """Train, or go on."""
-        return self.run_together([(self, run)])[0]
-
     @classmethod
-    def run_together(cls, members: Sequence[tuple["Training", Run]]) -> list[dict]:
+    def run_together(cls, members: Sequence[tuple["Training", Run]]) -> list[dict | Exception]:
         """Train members of one w_0 at several alphas and learning rates, which share the pass there."""
         for experiment, run in members:
             trainer = run.prepared
@@ -141,7 +137,13 @@ class Training(NetworkExperiment):
                 log.info("alpha=%g goes on from epoch %d: %s", experiment.alpha, trainer.epoch, run.path)
             elif isinstance(experiment.resume, str):
                 trainer.resume(Path(experiment.resume).expanduser())
-        return fit_together([run.prepared for _, run in members], members[0][0].epochs)
+        trained = [run.prepared.member for _, run in members]
+        try:
+            fit_together([run.prepared for _, run in members], members[0][0].epochs)
+        except Exception:
+            if all(member.has_not_failed for member in trained):
+                raise
+        return [member.error or member.summary for member in trained]
 
     def is_done(self, summary: dict) -> bool:
         """Whether the run has diverged, or has all the epochs that are asked for."""

@@ -81,6 +81,11 @@ def check_outputs(
         UnsupportedOperator, UntraceableModule: what a first call raises.
     """
     x, y = train.head(2)
+    if test.inputs.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"examples of the training set have shape {tuple(x.shape[1:])}, those of the test set "
+            f"{tuple(test.inputs.shape[1:])}: give alike ones"
+        )
     with undisturbed(model), autocast:
         outputs = model(x)
     if isinstance(model, CenteredModel):
@@ -89,12 +94,13 @@ def check_outputs(
     if not isinstance(outputs, Tensor):
         raise ValueError(f"the model returns a {type(outputs).__name__}: wrap it so that it returns one tensor")
     shape = tuple(outputs.shape)
+    if y.is_floating_point() and outputs.shape != y.shape:
+        raise ValueError(
+            f"outputs have shape {shape}, targets {tuple(y.shape)}: give the targets that of the outputs, or make them "
+            f"class labels, labels.long()"
+        )
     _check_loss(objective, outputs.to(train.dtype), y)
     if y.is_floating_point():
-        if outputs.shape != y.shape:
-            raise ValueError(
-                f"outputs have shape {shape}, targets {tuple(y.shape)}: give the targets that of the outputs"
-            )
         return shape[1:]
     classes = int(torch.maximum(train.labels.max(), test.labels.max())) + 1
     if outputs.dim() != 2 or outputs.shape[1] < classes:

@@ -1,7 +1,8 @@
 """Loss and accuracy over a whole set, for several models at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,43 +18,51 @@ BATCH = 500
 
 
 @torch.no_grad()
-def evaluate(members: Sequence[Member], part: str) -> list[tuple[float, float | None]]:
+def evaluate(members: Sequence[Member], part: str) -> dict[Member, tuple[float, float | None]]:
     """(loss, accuracy) of each model over all of ``part``, "train" or "test": unaugmented, in evaluation mode.
 
-    Accuracy is None for floating targets. Sums accumulate on the device and are read once. Models of one w_0 share the
-    pass there, as in training; where theta = 0 the outputs are known to be 0.
+    Accuracy is None for floating targets. Members that fail, here or before, are left out. Sums accumulate on the
+    device and are read once. Models of one w_0 share the pass there, as in training; where theta = 0 the outputs are
+    known to be 0.
     """
     data: DeviceData = getattr(members[0], part)
     if any(getattr(member, part) is not data for member in members):
-        return [evaluate([member], part)[0] for member in members]
+        return {alone: result for member in members for alone, result in evaluate([member], part).items()}
     totals = torch.zeros(len(members), 2, dtype=torch.float64, device=data.inputs.device)
     with ExitStack() as stack:
         for member in members:
             stack.enter_context(undisturbed(member.model))
-        moved = [member for member in members if not _outputs_are_zero(member)]
+        moved = [member for member in members if member.has_not_failed and not _outputs_are_zero(member)]
         outputs_of = side_by_side(moved)
         for x, y in data.ordered(BATCH):
-            outputs = outputs_of(x)
+            outputs = dict(zip(moved, outputs_of(x), strict=True))
+            zeros = x.new_zeros((len(x), *members[0].output_shape), dtype=data.dtype)
             for total, member in zip(totals, members, strict=True):
-                known = None if member in moved else x.new_zeros((len(x), *member.output_shape), dtype=data.dtype)
-                output = next(outputs).to(data.dtype) if known is None else known
-                total += torch.stack([member.objective(output, y).double() * len(x), correct(output, y)])
-    return [(loss, share_of(right, data)) for loss, right in totals.div(len(data)).tolist()]
+                with member.guarded():
+                    if member.has_not_failed:
+                        output = outputs[member]().to(data.dtype) if member in outputs else zeros
+                        total += torch.stack([member.objective(output, y).double() * len(x), correct(output, y)])
+            if not all(member.has_not_failed for member in moved):
+                moved = [member for member in moved if member.has_not_failed]
+                outputs_of = side_by_side(moved)
+    results = zip(members, totals.div(len(data)).tolist(), strict=True)
+    return {member: (loss, share_of(right, data)) for member, (loss, right) in results if member.has_not_failed}
 
 
-def side_by_side(members: Sequence[Member]) -> Callable[[Tensor], Iterator[Tensor]]:
-    """x -> iterator over the models' outputs, each in its own arithmetic; several share the pass at w_0."""
+def side_by_side(members: Sequence[Member]) -> Callable[[Tensor], list[Callable[[], Tensor]]]:
+    """x -> the models' outputs, each computed when called, in its own arithmetic; several share the pass at w_0."""
     models: list[Any] = [member.model for member in members]
-    outputs_of = SharedStart(models) if len(models) > 1 else lambda x: map(lambda model: model(x), models)
+    deferred = SharedStart(models).deferred if len(models) > 1 else lambda x: [partial(model, x) for model in models]
 
-    def call(x: Tensor) -> Iterator[Tensor]:
-        outputs = outputs_of(x)
-        for member in members:
-            with member.autocast():
-                output = next(outputs)
-            yield output
+    def outputs(x: Tensor) -> list[Callable[[], Tensor]]:
+        return [partial(_output, member, output) for member, output in zip(members, deferred(x), strict=True)]
 
-    return call
+    return outputs
+
+
+def _output(member: Member, output: Callable[[], Tensor]) -> Tensor:
+    with member.autocast():
+        return output()
 
 
 def share_of(right: float, data: DeviceData) -> float | None:

@@ -24,26 +24,28 @@ from .objective import correct
 from .placement import forked_generators, random_states, restore_random
 from .precision import matmul_precision
 from .probes import Probe, Unsuitable, measured, name_of
+from .sinks import failure
 
 log = logging.getLogger(__name__)
 READ_EVERY = 200  # steps between readings of the accumulated loss, each of which waits for the device
 OF_SUMMARY = ("status", "error", "verdict", "claims", "not_measured")  # names that no probe may take
 
 
-def train(members: Sequence[Member], epochs: int) -> list[dict]:
-    """Train each model to ``epochs`` epochs in all and return the summaries, as summary.json holds them.
+def train(members: Sequence[Member], epochs: int) -> None:
+    """Train each model to ``epochs`` epochs in all; its ``summary`` is then what summary.json holds.
 
     Members of one network that train on the same :class:`DeviceData` share the pass at w_0 (see :class:`SharedStart`);
     those whose w_0, batches, arithmetic or position differ take turns, epoch by epoch. A summary's status is
     "finished"; or "diverged" where the loss became non-finite, with the last good measurements.
 
+    A member that an error ends, in its model, loss or probes, is "failed" and keeps the error; the others are trained
+    to their ends. Where that is before it has been measured for the first time it leaves no records, and no summary.
+
     Raises:
-        ValueError: a model whose loss is not finite before the first step.
-        UnsupportedOperator: a loss became nan as no divided difference can express what the model does.
         KeyboardInterrupt: after SIGTERM or Ctrl-C, once all is checkpointed and recorded as "interrupted"; its argument
             is the signal's number.
     """
-    return Loop(members, epochs).run()
+    Loop(members, epochs).run()
 
 
 class Loop:
@@ -53,17 +55,18 @@ class Loop:
         self.members, self.epochs = list(members), epochs
         self.stop, self.clock = StopRequest(), Clock()
 
-    def run(self) -> list[dict]:
+    def run(self) -> None:
         with self.stop, ExitStack() as opened:
             self._begin(opened)
             with self._progress() as self.progress, logging_redirect_tqdm():
                 while self.stop.signal is None and (waiting := [m for m in self.members if m.is_running(self.epochs)]):
                     self._epoch(_in_step(waiting))
             self.clock.share(self.members)
-            summaries = [_finish(member, self.epochs) for member in self.members]
+            for member in self.members:
+                if member.state.rows:
+                    member.summary = _finish(member, self.epochs)
         if self.stop.signal is not None:
             raise KeyboardInterrupt(self.stop.signal)
-        return summaries
 
     def _begin(self, opened: ExitStack) -> None:
         """Measure what is not yet measured, then open the records: what fails before leaves none."""
@@ -77,14 +80,15 @@ class Loop:
                 opened.callback(separate, member.model)
             enter_training(member.model)
             if member.status != "diverged":
-                member.status = "running"
+                member.status, member.error = "running", None
         unmeasured = [member for member in self.members if member.is_unmeasured(self.epochs)]
         while unmeasured:
             group = _in_step(unmeasured)
             self._measure(group)
             unmeasured = [member for member in unmeasured if member not in group]
         for member in self.members:
-            opened.enter_context(member.sink.opened(member.state))
+            if member.state.rows:
+                opened.enter_context(member.sink.opened(member.state))
         self.clock.share(self.members)
 
     def _epoch(self, group: list[Member]) -> None:
@@ -100,11 +104,13 @@ class Loop:
             outputs_of = side_by_side(group)
             epoch, step = lead.position
             for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=step):
-                for member, outputs in zip(group, outputs_of(x), strict=True):
-                    _step(member, outputs.to(data.dtype), y)
+                for member, output in zip(group, outputs_of(x), strict=True):
+                    with member.guarded():
+                        _step(member, output().to(data.dtype), y)
                     self.progress.update()
-                if group[0].state.step % READ_EVERY == 0 and len(finite := self._finite(group)) < len(group):
-                    group, outputs_of = finite, side_by_side(finite)
+                left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
+                if len(left) < len(group):
+                    group, outputs_of = left, side_by_side(left)
                 if not group or self.stop.signal is not None:
                     break
         group, random = self._finite(group), random_states(lead.device)
@@ -121,10 +127,11 @@ class Loop:
     def _finite(self, group: list[Member]) -> list[Member]:
         """Those of the members whose losses of this epoch were all finite. Waits for the device."""
         self.clock.share(group)
-        for member in group:
+        for member in _running(group):
             if not math.isfinite(member.state.totals[0].item()):  # one non-finite loss makes the sum so
-                _diverge(member)
-        return [member for member in group if member.status == "running"]
+                with member.guarded():
+                    _diverge(member)
+        return _running(group)
 
     def _end_epoch(self, group: list[Member]) -> None:
         running = {m: share_of(m.state.totals[1].item() / len(m.train), m.train) for m in group}
@@ -145,26 +152,15 @@ class Loop:
                         if isinstance(probe, Probe):
                             watches.enter_context(probe.watching(member.model))
                 on_test = evaluate(group, "test")
-            for member, train, test in zip(group, on_train, on_test, strict=True):
-                row = {
-                    "epoch": member.state.epoch,
-                    "alpha": member.model.alpha,
-                    "learning_rate": member.settings.learning_rate(member.state.epoch),
-                    "train_accuracy_running": (running or {}).get(member),
-                    **dict(zip(("train_loss", "train_accuracy"), train, strict=True)),
-                    **dict(zip(("test_loss", "test_accuracy"), test, strict=True)),
-                    "epochs": member.state.epoch,
-                    "seconds": 0.0,
-                }
-                if math.isfinite(row["train_loss"]) and math.isfinite(row["test_loss"]):
-                    rows[member] = row | _probe(member, row)
-                    continue
-                _diverge(member)
-                if not member.state.rows:
-                    raise ValueError(
-                        f"the loss is not finite before the first step (training set {train[0]}, test set {test[0]}): "
-                        f"look for nan in the loss, or for targets that are too large for it"
-                    )
+            for member, on_test_set in on_test.items():
+                row = _row(member, on_train[member], on_test_set, (running or {}).get(member))
+                with member.guarded():
+                    if math.isfinite(row["train_loss"]) and math.isfinite(row["test_loss"]):
+                        rows[member] = row | _probe(member, row)
+                    elif member.state.rows:
+                        _diverge(member)
+                    else:
+                        _refuse(member, row)
         self.clock.share(group)
         for member, row in rows.items():
             _record(member, row | {"seconds": member.state.seconds})
@@ -185,6 +181,10 @@ def _in_step(waiting: list[Member]) -> list[Member]:
     return group
 
 
+def _running(group: list[Member]) -> list[Member]:
+    return [member for member in group if member.status == "running"]
+
+
 def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
     """One step of SGD from the model's outputs on a batch. Nothing here waits for the device."""
     loss = member.objective(outputs, y)
@@ -196,11 +196,34 @@ def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
     member.state.step += 1
 
 
+def _row(member: Member, on_train: tuple, on_test: tuple, running: float | None) -> dict:
+    """What every row of metrics has; ``on_train`` and ``on_test`` are loss and accuracy there."""
+    return {
+        "epoch": member.state.epoch,
+        "alpha": member.model.alpha,
+        "learning_rate": member.settings.learning_rate(member.state.epoch),
+        "train_accuracy_running": running,
+        **dict(zip(("train_loss", "train_accuracy"), on_train, strict=True)),
+        **dict(zip(("test_loss", "test_accuracy"), on_test, strict=True)),
+        "epochs": member.state.epoch,
+        "seconds": 0.0,
+    }
+
+
 def _diverge(member: Member) -> None:
     """Leave the member as it is, unless its loss is not finite for another reason, which is raised."""
     check_lost(member.device)
     member.status = "diverged"
     separate(member.model)
+
+
+def _refuse(member: Member, row: dict) -> None:
+    """Raise the cause of a loss that is not finite before the first step."""
+    check_lost(member.device)
+    raise ValueError(
+        f"the loss is not finite before the first step (training set {row['train_loss']}, test set "
+        f"{row['test_loss']}): look for nan in the loss, or for targets that are too large for it"
+    )
 
 
 def _probe(member: Member, row: dict) -> dict:
@@ -239,7 +262,9 @@ def _finish(member: Member, epochs: int) -> dict:
     numbers = [name for name, value in row.items() if not isinstance(value, dict)]
     summary |= {name: row.get(name) for name in summary_names(numbers)}
     summary |= {"epochs": state.epoch, "seconds": state.seconds}
-    summary["verdict"] = "diverged" if member.status == "diverged" else verdict(summary)
+    summary["verdict"] = member.status if member.status in ("diverged", "failed") else verdict(summary)
+    if member.error is not None:
+        summary |= failure(member.error)
     if member.not_measured:
         summary["not_measured"] = dict(member.not_measured)
     member.sink.close(summary, state.rows)

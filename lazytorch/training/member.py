@@ -1,6 +1,7 @@
 """One of the models that are trained: where it is, what it is trained on and how, and where its records go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +17,10 @@ from .state import State
 
 @dataclass(eq=False)
 class Member:
-    """``output_shape`` is that of one example; ``status`` and ``not_measured`` (probe -> why) are for the summary."""
+    """``output_shape`` is that of one example; ``status`` and ``not_measured`` (probe -> why) are for the summary.
+
+    ``error`` is what a member ended with whose status is "failed", ``summary`` what came of it in the end.
+    """
 
     state: State
     train: DeviceData
@@ -29,6 +33,8 @@ class Member:
     sink: Sink = field(default_factory=Sink)
     status: str = "running"
     not_measured: dict[str, str] = field(default_factory=dict)
+    error: Exception | None = None
+    summary: dict | None = None
 
     @property
     def model(self) -> Anchored:
@@ -48,6 +54,19 @@ class Member:
     def autocast(self):
         """The context to call the model in."""
         return autocast(self.settings.precision, self.device)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """An error inside is this member's own: it fails, and others go on."""
+        try:
+            yield
+        except Exception as error:
+            self.error, self.status = error, "failed"
+
+    @property
+    def has_not_failed(self) -> bool:
+        """Whether no error has ended it."""
+        return self.status != "failed"
 
     def is_running(self, epochs: int) -> bool:
         """Whether there is more to train."""

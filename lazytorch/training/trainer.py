@@ -114,7 +114,7 @@ class Trainer:
         return fit_together([self], epochs)[0]
 
     def resume(self, path: str | os.PathLike | None = None) -> bool:
-        """Go on from the run's own last checkpoint, if it has one; or from ``path``, which must be of the same model.
+        """Go on from the run's own last checkpoint, if it has one; or from ``path``, which must be of the same network.
 
         Call before ``fit``. Returns whether there was a checkpoint.
 
@@ -143,6 +143,8 @@ class Trainer:
     def _start_from(self, path: Path) -> bool:
         saved = load_checkpoint(path)
         check_settings(path, saved["settings"], {"alpha": self.model.alpha})
+        check_model(path, saved["model"], self.model.state_dict())
+        check_fingerprints(path, saved["fingerprints"], {"network": self.fingerprints["network"]})
         self._load(path, saved)
         self._record.update(start_from(path))
         self.member.state.best = self.member.state.score
@@ -166,13 +168,20 @@ def fit_together(trainers: Sequence[Trainer], epochs: int) -> list[dict]:
     share the pass at w_0 (see :class:`SharedStart`): a step of A models costs (4 A + 1) / 5 steps of one. Others take
     turns, epoch by epoch.
 
+    An error that ends one, in its model, loss or probes, is raised when the others have come to their ends.
+
     Raises:
         ValueError: two trainers of one model; and what ``fit`` raises.
     """
     check_counts(epochs=epochs)
     if len({id(trainer.model) for trainer in trainers}) < len(trainers):
         raise ValueError("two of these trainers train one model: wrap the network anew for each of them")
-    return train_members([trainer.member for trainer in trainers], epochs)
+    members = [trainer.member for trainer in trainers]
+    train_members(members, epochs)
+    for member in members:
+        if member.error is not None:
+            raise member.error
+    return [member.summary or {} for member in members]
 
 
 def _fingerprints(

@@ -119,7 +119,7 @@ def test_a_member_that_fails_after_it_began_has_a_summary(lazytorch, folder, tin
     )
     code, out, err = lazytorch("-m", *tiny, "probes=[mine.norm]", "alpha=1,10,100")
     assert code == 1 and out == ["runs/mlp-digits"]
-    assert err.count("alpha=10 failed: the probe broke") == 1 and "Traceback" not in err
+    assert err.count("alpha=10 failed: RuntimeError: the probe broke (mine.py:3)") == 1 and "Traceback" not in err
     found = {run.config["alpha"]: json.loads((run.path / "summary.json").read_text()) for run in runs(*out)}
     assert {alpha: summary["status"] for alpha, summary in found.items()} == {
         1: "finished",

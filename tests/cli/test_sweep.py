@@ -140,6 +140,25 @@ def test_a_member_that_cannot_begin_leaves_a_fused_sweep(lazytorch, folder, tiny
     assert run.summary["alpha"] == "inf" and run.summary["status"] == "finished"
 
 
+def test_a_member_that_fails_in_company_leaves_the_others(lazytorch, folder, tiny):
+    (folder / "mine.py").write_text("def norm(model):\n    return {'inverse': 1 / (model.alpha - 10)}\n")
+    sweep = ("-m", *tiny, "sweep.fused=true", "alpha=1,10,100", "probes=[displacement,mine.norm]")
+    code, out, err = lazytorch(*sweep)
+    assert code == 1 and err.count("alpha=10 failed: ZeroDivisionError: float division by zero (mine.py:2)") == 1
+    assert {run.summary["alpha"]: run.summary["status"] for run in runs(*out)} == {
+        1.0: "finished",
+        10.0: "failed",
+        100.0: "finished",
+    }
+
+
+def test_the_closing_table_names_a_swept_value_that_is_the_default(lazytorch, tiny):
+    _, _, err = lazytorch("-m", *tiny, "probes=[]", "optimizer.momentum=0.9,0.5")
+    table = err.splitlines()
+    assert any(line.startswith("momentum=0.9 ") for line in table)
+    assert any(line.startswith("momentum=0.5 ") for line in table)
+
+
 def test_members_may_go_into_several_folders(lazytorch, tiny):
     code, out, err = lazytorch("-m", *tiny, "probes=[]", "runs_dir=a,b")
     assert code == 0 and out == ["a/mlp-digits", "b/mlp-digits"], err

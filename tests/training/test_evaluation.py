@@ -33,7 +33,7 @@ def test_is_exact_over_uneven_batches(monkeypatch, batch):
     trainer = make(probes=())
     trainer.fit(1)
     monkeypatch.setattr(evaluation, "BATCH", batch)
-    ((loss, accuracy),) = evaluate([trainer.member], "test")
+    ((loss, accuracy),) = evaluate([trainer.member], "test").values()
     with torch.no_grad():
         outputs = trainer.model.eval()(TEST[0])
     assert loss == pytest.approx(mse(outputs, TEST[1]).item(), rel=1e-5)
@@ -47,7 +47,8 @@ def test_several_models_are_evaluated_exactly_as_each_alone():
         member.model.share_start(members[0].model)
     before = [{name: t.clone() for name, t in member.model.state_dict().items()} for member in members]
     for part in ("train", "test"):
-        assert evaluate(members, part) == [evaluate([moved(alpha)], part)[0] for alpha in ALPHAS]
+        alone = [next(iter(evaluate([moved(alpha)], part).values())) for alpha in ALPHAS]
+        assert [*evaluate(members, part).values()] == alone
     for member, state in zip(members, before, strict=True):
         assert_same(member.model.state_dict(), state)
         assert all(module.training for module in member.model.structure.modules())
@@ -55,7 +56,7 @@ def test_several_models_are_evaluated_exactly_as_each_alone():
 
 def test_members_with_test_sets_of_their_own_are_evaluated_on_them():
     members = [make(test=points, probes=()).member for points in (TEST, TRAIN)]
-    assert [accuracy for _, accuracy in evaluate(members, "test")] == [8 / 23, 21 / 61]  # all outputs are 0
+    assert [accuracy for _, accuracy in evaluate(members, "test").values()] == [8 / 23, 21 / 61]  # all outputs are 0
 
 
 class Counting(torch.nn.Linear):
@@ -89,7 +90,7 @@ def test_outputs_at_theta_zero_are_known_without_a_pass():
     with torch.no_grad():
         one.model.theta["weight"][0, 0] = 1
     assert counted([one], "train") == 61
-    loss, accuracy = evaluate([still], "train")[0]
+    loss, accuracy = evaluate([still], "train")[still]
     assert (loss, accuracy) == (pytest.approx(1 / 3), 21 / 61)
 
 
@@ -110,7 +111,7 @@ def test_runs_in_the_arithmetic_of_training(precision):
     trainer = make(net=net, precision=precision, probes=())
     trainer.fit(1)
     member = trainer.member
-    ((loss, _),) = evaluate([member], "test")
+    ((loss, _),) = evaluate([member], "test").values()
     with torch.no_grad(), member.autocast():
         outputs = trainer.model.eval()(member.test.head(23)[0])
     assert outputs.dtype == {"float64": torch.float64, "float32": torch.float32, "bf16": torch.bfloat16}[precision]

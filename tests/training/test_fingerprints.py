@@ -1,5 +1,6 @@
 """What tells networks and losses apart, and does not change otherwise."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -120,3 +121,30 @@ def test_equal_in_another_process_with_another_number_of_threads(capsys):
     torch.set_num_threads(threads)
     here = capsys.readouterr().out
     assert here == there.stdout and len(here.split()) == 2
+
+
+def test_a_loss_that_differs_far_out_is_another():
+    """Within [-1, 1] these two are equal."""
+
+    def clipped(outputs, labels):
+        return mse(outputs.clamp(-1, 1), labels)
+
+    labels, outputs = torch.arange(4) % 3, torch.zeros(4, 3)
+    assert loss_fingerprint(mse, labels, outputs) != loss_fingerprint(clipped, labels, outputs)
+
+
+def test_the_network_is_the_same_on_other_data():
+    assert network_fingerprint(Net(), X) == network_fingerprint(Net(), X + 1)
+
+
+class Addressed(torch.nn.Linear):
+    """Its description is another in every process."""
+
+    def extra_repr(self):
+        return f"id={id(self)}"
+
+
+def test_what_a_module_prints_does_not_count():
+    torch.manual_seed(0)
+    net = Addressed(6, 3)
+    assert network_fingerprint(net, X) == network_fingerprint(copy.deepcopy(net), X)

@@ -90,6 +90,60 @@ def test_trainers_part_after_an_error_too():
     assert_same(second.model.state_dict(), before)
 
 
+def ending_at(epoch):
+    """A probe that fails in that epoch."""
+    calls = []
+
+    def probe(model):
+        calls.append(model)
+        if len(calls) > epoch:
+            raise ZeroDivisionError("this member's own")
+        return {}
+
+    return probe
+
+
+def test_an_error_of_one_is_its_own(tmp_path):
+    """In a probe, after an epoch; the others end as they do alone, with batch norm and dropout."""
+    together = [make_convolutional(alpha, tmp_path / str(alpha)) for alpha in ALPHAS]
+    together[1].member.probes.append(ending_at(1))
+    with pytest.raises(ZeroDivisionError, match="this member's own"):
+        fit_together(together, 2)
+    for trainer in (together[0], together[2]):
+        assert without_times([trainer.member.summary]) == alone(trainer.model.alpha)[1]
+    broken = RunDirectory(tmp_path / str(ALPHAS[1])).summary
+    assert broken["status"] == "failed" and broken["error"] == "ZeroDivisionError: this member's own"
+
+
+@pytest.mark.parametrize("place", ("step", "evaluation"))
+def test_an_error_in_the_model_of_one_leaves_the_others(place):
+    """In the middle of a batch, once the others have taken part of what is computed at w_0."""
+    together = [make_convolutional(alpha, probes=()) for alpha in ALPHAS]
+
+    def fail(module, _):
+        if module.training == (place == "step") and module.theta_norm() > 0:
+            raise ZeroDivisionError
+
+    together[1].model.register_forward_pre_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        fit_together(together, 2)
+    for trainer in (together[0], together[2]):
+        single = make_convolutional(trainer.model.alpha, probes=())
+        assert without_times([trainer.member.summary]) == without_times([single.fit(2)])
+        assert_same(trainer.model.state_dict(), single.model.state_dict())
+
+
+def test_hooks_on_a_model_are_called_in_company():
+    calls = []
+    together = [make_convolutional(alpha, probes=()) for alpha in ALPHAS]
+    together[0].model.register_forward_hook(lambda *_: calls.append(1))
+    fit_together(together, 1)
+    single, counted = make_convolutional(ALPHAS[0], probes=()), []
+    single.model.register_forward_hook(lambda *_: counted.append(1))
+    single.fit(1)
+    assert calls == counted and calls
+
+
 def test_each_has_its_own_precision():
     """One in bfloat16 and one in float32, of one network and one data set, in either order."""
     train = DeviceData(*TRAIN)

@@ -335,3 +335,15 @@ def test_there_is_nothing_to_resume_without_a_directory():
 def test_epochs_are_a_count(epochs):
     with pytest.raises(ValueError, match="epochs must be a positive integer"):
         make().fit(epochs)
+
+
+def test_test_inputs_of_another_shape_are_named():
+    x, y = TRAIN
+    with pytest.raises(ValueError, match=r"training set have shape \(6,\), those of the test set \(2, 3\)"):
+        make(test=(x.reshape(-1, 2, 3), y))
+
+
+def test_floating_class_labels_are_named_before_the_loss_is_tried():
+    x, y = TRAIN
+    with pytest.raises(ValueError, match=r"labels.long\(\)"):
+        make(train=(x, y.float()))

@@ -25,6 +25,9 @@ class Probe:
     ``probe_size`` test inputs. It is called in evaluation mode, without gradients (``torch.enable_grad()`` has them),
     under forked generators; modes and buffers are put back afterwards. Raise :class:`Unsuitable` where the module has
     nothing of the kind.
+
+    An instance that is named by the configuration is shared by the members of a fused sweep: what it remembers is to be
+    kept by model.
     """
 
     name = ""  # in configurations; the class's own if empty
