@@ -124,28 +124,16 @@ class CenteredModel(Anchored):
         Raises:
             ValueError: ``difference="direct"``, which propagates no pairs.
         """
-        self._check_divided()
-        before, self._observer = self._observer, (observe,)
-        try:
-            yield
-        finally:
-            self._observer = before
-
-    def relu_layers(self, *args, **kwargs) -> list[str]:
-        """The names of the ReLU calls that ``observing`` reports on such inputs, in their order, without running.
-
-        Raises:
-            ValueError: ``difference="direct"``; and what :meth:`trace` raises.
-        """
-        self._check_divided()
-        return list(self._program(args, kwargs, self._initial()).relus.values())
-
-    def _check_divided(self) -> None:
         if self.difference == "direct":
             raise ValueError(
                 'difference="direct" propagates no pairs whose signs could be observed: use '
                 "lazytorch.activation_stability"
             )
+        before, self._observer = self._observer, (observe,)
+        try:
+            yield
+        finally:
+            self._observer = before
 
     @property
     def tracing(self) -> tuple[int, float]:

@@ -13,11 +13,11 @@ import sys
 import sklearn.datasets  # noqa: F401
 import torch
 import torch.utils.tensorboard
+from dying import kill_inside_write
 
 import lazytorch as lt
 from lazytorch import cli
 from lazytorch.cli.arguments import composed
-from lazytorch.runs import writing
 from lazytorch.training.figures import layers_image
 
 LIMIT = 120  # seconds
@@ -56,20 +56,6 @@ def run(directory, arguments, out, err, kill_at_write) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(stop.code or 0)  # which saves a second
-
-
-def kill_inside_write(suffix: str, count: int) -> None:
-    """The process kills itself in the ``count``-th write, when the temporary file is complete and has no name yet."""
-    replace, left = os.replace, [count]
-
-    def dying(source, target):
-        if str(target).endswith(suffix):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        replace(source, target)
-
-    writing.os.replace = dying
 
 
 if __name__ == "__main__":

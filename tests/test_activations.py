@@ -83,7 +83,7 @@ def test_observed_stability_is_that_of_two_passes(kind, mode, alpha):
     assert expected["overall"] < 1
     counts = counted(model, x)
     assert counts.stability() == expected
-    assert list(counts.same) == list(expected["layers"]) == model.relu_layers(x)
+    assert list(counts.same) == list(expected["layers"])
 
 
 @pytest.mark.parametrize("alpha", (1.0, 100.0, 1e7))
@@ -161,7 +161,6 @@ def test_counts_add_up_over_batches_of_any_size():
 def test_other_kinks_are_no_relus():
     net = nn.Sequential(nn.Linear(4, 6), nn.LeakyReLU(), nn.ReLU6(), nn.Hardswish(), nn.Linear(6, 2))
     model, x = randomised(net, 1.0), torch.randn(5, 4)
-    assert model.relu_layers(x) == []
     for stability in (counted(model, x).stability(), activation_stability(net, {}, {}, x)):
         assert math.isnan(stability["overall"]) and stability["layers"] == {}
 
@@ -195,19 +194,9 @@ def test_models_that_share_a_start_are_observed_each():
     assert [c.stability() for c in counts] == alone and alone[0] != alone[1]
 
 
-def test_layers_are_named_without_running():
-    net, x = network("batch norm")
-    model, observed = lt.CenteredModel(net.train(), 10.0), []
-    with model.observing(observed.append):
-        assert model.relu_layers(x) == ["2"]
-    assert not observed and model.initial_buffers()["1.num_batches_tracked"] == 0
-
-
 def test_what_propagates_no_pairs_is_refused_with_the_remedy():
-    net, x = network("modules")
+    net, _ = network("modules")
     model = lt.CenteredModel(net, 10.0, difference="direct")
-    with pytest.raises(ValueError, match="activation_stability"):
-        model.relu_layers(x)
     with pytest.raises(ValueError, match="activation_stability"), model.observing(print):
         pass
 

@@ -48,7 +48,9 @@ def _keys(kind: type[Experiment], values: Mapping, comments: Mapping[str, str]) 
 
 
 def _first_comment(file: Path) -> str:
-    lines = (line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    lines = (
+        line[1:].strip().rstrip(":") for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    )
     return next((line for line in lines if not line.startswith("@")), "")
 
 

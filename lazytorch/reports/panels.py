@@ -60,7 +60,7 @@ def draw_panel(axes: Axes, traces: Traces, look: Look) -> None:
     _set_limits(axes, section, traces, log)
     _draw_guides(axes, axis, traces, look)
     axes.set_xlabel(mathematics(x.title if scale_x == 100 else x.short))
-    axes.set_ylabel(_y_label(section, traces))
+    axes.set_ylabel(plain(panel.ylabel) if panel.ylabel else _y_label(section, traces))
     axis.dress(axes)
     if panel.title:
         axes.set_title(plain(panel.title), loc="left")

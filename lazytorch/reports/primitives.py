@@ -60,6 +60,7 @@ class Panel(Item):
         where: rows are kept where these columns have these values.
         marks: columns drawn as points without a line, over the lines; the i-th has the colour of the i-th of ``y``.
         title: over the panel.
+        ylabel: of the y axis; the quantities' own if empty.
         xscale, yscale: "linear" or "log"; None for the quantities' own.
         trajectory: points are joined in the order of the rows, run by run, not in the order of x.
     """
@@ -73,12 +74,13 @@ class Panel(Item):
     where: Mapping = _mapping()
     marks: str | tuple[str, ...] | None = ()
     title: str = ""
+    ylabel: str = ""
     xscale: str | None = None
     yscale: str | None = None
     trajectory: bool = False
 
     def __post_init__(self):
-        _check_text(self, "table", "x", "title")
+        _check_text(self, "table", "x", "title", "ylabel")
         for name in ("y", "bounds", "marks"):
             _set_names(self, name)
         guides = self.guides if isinstance(self.guides, tuple | list) else (self.guides,)

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 
 FIRST = ("alpha", "seed")
+GROUPS = {"data.name": "data"}  # what is known by its group, as a target is
 DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -12,7 +13,8 @@ UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
 def label(changed: dict, length: int = 120) -> str:
     """`changed` (dotted names of fields to values) in at most `length` characters: "alpha=1e7,seed=0,width=0.25".
 
-    alpha and seed come first. A name is shortened to its last component where no other has the same. What does not fit
+    alpha and seed come first. A name is shortened to its last component where no other has the same, a target to its
+    group. What does not fit
     is left out. All characters are safe in the names of files on Linux, macOS and Windows.
     """
     keys = [key for key in FIRST if key in changed] + [key for key in changed if key not in FIRST]
@@ -26,7 +28,7 @@ def label(changed: dict, length: int = 120) -> str:
 
 
 def _field(key: object) -> str:
-    return str(key).removesuffix("._target_")
+    return GROUPS.get(str(key)) or str(key).removesuffix("._target_")
 
 
 def _short(key: object) -> str:

@@ -16,7 +16,7 @@ from lazytorch.runs import label
         ({"alpha": math.inf}, "alpha=inf"),
         ({"model._target_": "lazytorch.models.vgg.VGG11"}, "model=VGG11"),
         ({"loss": {"_target_": "my.losses.Hinge", "margin": 1}}, "loss=Hinge"),
-        ({"model.name": "a", "data.name": "b", "data.size": 1}, "model.name=a,data.name=b,size=1"),
+        ({"model.name": "a", "data.name": "b", "data.size": 1}, "name=a,data=b,size=1"),
         ({"seed": 0, "probe.seed": 1}, "seed=0,probe.seed=1"),
         ({"a.model._target_": "x.Y", "b.model._target_": "x.Z"}, "a.model=Y,b.model=Z"),
         ({"probes": ["lazytorch.probes.Drift", "stability"]}, "probes=Drift+stability"),

@@ -7,8 +7,8 @@ before it takes its name. A process exits with 0 if all was trained, and with 10
 
 import json
 import os
-import signal
 import sys
+from pathlib import Path
 
 import torch
 import torch.utils.tensorboard
@@ -16,7 +16,9 @@ from torch import nn
 
 import lazytorch as lt
 import lazytorch.training.figures  # before forking, as tensorboard
-from lazytorch.runs import writing
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from dying import kill_inside_write
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
 
 def train(directories: list[str], epochs: int, kill_at_write: int) -> int:
     if kill_at_write:
-        kill_inside_write(kill_at_write)
+        kill_inside_write(".pt", kill_at_write)
     try:
         for number, directory in enumerate(directories):
             train_one(100.0**number, directory, epochs)
@@ -65,19 +67,6 @@ def network() -> nn.Module:
         nn.Dropout(0.2),
         nn.Linear(128, 10),
     )
-
-
-def kill_inside_write(count: int) -> None:
-    replace, left = os.replace, [count]
-
-    def dying(source, target):
-        if str(target).endswith(".pt"):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        replace(source, target)
-
-    writing.os.replace = dying
 
 
 if __name__ == "__main__":
