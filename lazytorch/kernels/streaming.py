@@ -5,10 +5,11 @@ the digest of its values. The values are on disk before the line is, so a comput
 stopped; and values that have been overwritten since are noticed, and computed again.
 """
 
-import fcntl
 import hashlib
+import io
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..runs.file_lock import claim, let_go
+
 log = logging.getLogger(__name__)
+POLL = 0.1  # seconds
 
 #: Rows and columns of a kernel.
 Region = tuple[slice, slice]
@@ -42,7 +46,7 @@ class KernelFile:
         self.record = self.path.with_name(self.path.name + ".tiles")
         self.shape, self.dtype, self.computation = shape, torch.empty(0, dtype=dtype).numpy().dtype, computation
         self.regions = regions
-        self._lock: int | None = None
+        self._lock: io.FileIO | None = None
 
     def begin(self) -> list[int]:
         """The tiles that are to be computed, in order; the file is made if there is none.
@@ -109,17 +113,16 @@ class KernelFile:
     def release(self) -> None:
         """Let other processes write."""
         if self._lock is not None:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)  # closing alone would leave it held by a forked process
-            os.close(self._lock)
+            let_go(self._lock)
+            self._lock.close()
             self._lock = None
 
     def _acquire(self) -> None:
-        self._lock = os.open(self.record, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._lock = io.FileIO(self.record, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        if not claim(self._lock):
             log.warning("%s is being written by another process, which this one waits for", self.path)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            while not claim(self._lock):
+                time.sleep(POLL)
 
     def _read_record(self) -> dict[int, str]:
         """The digests of the finished tiles; a new record is begun if there is none."""

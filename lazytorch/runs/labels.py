@@ -14,8 +14,8 @@ def label(changed: dict, length: int = 120) -> str:
     """`changed` (dotted names of fields to values) in at most `length` characters: "alpha=1e7,seed=0,width=0.25".
 
     alpha and seed come first. A name is shortened to its last component where no other has the same, a target to its
-    group. What does not fit
-    is left out. All characters are safe in the names of files on Linux, macOS and Windows.
+    group. What does not fit is
+    left out. All characters are safe in the names of files on Linux, macOS and Windows.
     """
     keys = [key for key in FIRST if key in changed] + [key for key in changed if key not in FIRST]
     shared = Counter(map(_short, keys))

@@ -1,45 +1,20 @@
 """A lock that one process holds at a time, that says who holds it, and that dies with its holder."""
 
-import errno
 import io
 import json
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .file_lock import claim, let_go
 from .reading import read_bytes
 from .writing import naming
 
-if sys.platform == "win32":
-    import msvcrt
-
-    OFFSET = 2**30  # Windows forbids reading what is locked: lock a byte far behind the words
-
-    def _claim(file: io.FileIO) -> None:
-        file.seek(OFFSET)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-    def _let_go(file: io.FileIO) -> None:
-        file.seek(OFFSET)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _claim(file: io.FileIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def _let_go(file: io.FileIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
 POLL = 0.5
-TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 LIMIT = 4096
 
 logger = logging.getLogger("lazytorch.runs")
@@ -91,24 +66,27 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
 def _acquire(path: Path) -> io.FileIO | None:
     with naming(path, "locking"):
         file = io.FileIO(path, "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))
+        _held.add(file)
+        is_ours = False
         try:
-            _held.add(file)
-            _claim(file)
-            _sign(file)
-        except BaseException as error:
-            _held.discard(file)
-            file.close()
-            if isinstance(error, OSError) and error.errno in TAKEN:
-                return None
+            is_ours = claim(file)
+            if is_ours:
+                _sign(file)
+        except BaseException:
+            is_ours = False
             raise
-    return file
+        finally:
+            if not is_ours:
+                _held.discard(file)
+                file.close()
+    return file if is_ours else None
 
 
 def _release(file: io.FileIO) -> None:
     if not file.closed:  # it is in a forked child, where it is not ours
         with suppress(OSError):
             file.truncate(0)  # nobody has it
-        _let_go(file)
+        let_go(file)
         file.close()
         _held.discard(file)
 

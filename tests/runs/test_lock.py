@@ -290,7 +290,7 @@ def test_a_file_system_without_locks_is_named(run, monkeypatch):
     def claim(file):
         raise OSError(errno.ENOLCK, "")
 
-    monkeypatch.setattr(lock, "_claim", claim)
+    monkeypatch.setattr(lock, "claim", claim)
     words = "no locks available while locking .*/.lock: use a runs_dir on a file system that can do it"
     with pytest.raises(OSError, match=words), run.lock():
         pytest.fail("locked")

@@ -39,7 +39,7 @@ def test_a_single_empty_cell_is_a_row(run):
     assert run.table("t") == [{"a": None}, {"a": None}, {"a": 1}]
 
 
-numbers = st.integers() | st.floats(allow_nan=False)
+numbers = st.integers() | st.floats(allow_nan=False) | st.booleans()
 words = st.text().map(lambda text: "x" + text.replace("\0", ""))
 
 
