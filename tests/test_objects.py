@@ -81,21 +81,28 @@ def test_theta_at_infinite_alpha_is_a_direction_that_displaces_nothing(make):
     torch.testing.assert_close(model.to_module()(x), net(x), rtol=0, atol=0)
 
 
-FIRST_CALLS = {
-    "linearize": "lazytorch.linearize(net)(x)",
-    "an operator without rule": "lazytorch.CenteredModel(Odd(3, 2), torch.inf)(x)",
-}
+FIRST_CALLS = (
+    "lazytorch.linearize(net)(x)",
+    "lazytorch.CenteredModel(Odd(3, 2), torch.inf)(x)",  # an operator without rule
+)
 
 
-@pytest.mark.parametrize("what", FIRST_CALLS)
-def test_a_first_call_warns_of_nothing(what):
+def test_a_first_call_warns_of_nothing():
+    """Each call is the first of its process: what warns once has not done so yet."""
     script = f"""
+import os, sys
 import torch, lazytorch
 class Odd(torch.nn.Linear):
     def forward(self, x):
         return torch.lgamma(super().forward(x))
+torch.set_num_threads(1)
 net, x = torch.nn.Linear(3, 2), torch.randn(4, 3)
-{FIRST_CALLS[what]}
+for call in {FIRST_CALLS}:
+    child = os.fork()
+    if not child:
+        exec(call)
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
 """
     result = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")

@@ -7,6 +7,7 @@ from lazytorch.reports import TRAINING, Figure, HeatMap, Panel, Report
 from lazytorch.reports.figures import MAX_ROWS, draw
 
 FIGURES = [item for item in TRAINING.items if isinstance(item, Figure)]
+OFTEN = ("accuracy", "drift", "grid")  # the figures that are drawn of every sweep by default
 GRID = Figure("grid", HeatMap("summary", "alpha", "lr", "test_accuracy"))
 
 
@@ -141,7 +142,13 @@ def test_labels_are_shown_whatever_they_hold(write, only, tmp_path, label):
     draw(only(), report.items[0])[0].savefig(tmp_path / "figure.png")
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
+@pytest.mark.parametrize(
+    "figure",
+    [
+        pytest.param(figure, id=figure.name, marks=() if figure.name in OFTEN else pytest.mark.slow)
+        for figure in FIGURES
+    ],
+)
 @pytest.mark.parametrize(
     "runs",
     [
