@@ -1,5 +1,6 @@
 """What tests of several rooms use: the command line in this process, and in processes of its own."""
 
+import gc
 import json
 import logging
 import os
@@ -14,6 +15,12 @@ from lazytorch import cli
 
 SERVER = Path(__file__).with_name("forked_commands.py")
 TINY = ("model=mlp", "model.width=16", "epochs=1", "data.train_size=40", "data.test_size=20", "probe_size=2")
+
+
+def pytest_collection_finish():
+    """Python's collector need not walk through what torch and the tests are made of, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
