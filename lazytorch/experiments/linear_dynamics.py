@@ -59,7 +59,7 @@ class LinearDynamics(NetworkExperiment):
                 y=("train", "test"),
                 guides=(-1,),
                 yscale="log",
-                ylabel="largest |F - F_predicted| / |F_predicted|",
+                ylabel="largest relative departure",
                 title="finite alpha",
             ),
             caption="Left the losses at alpha = inf: marks trained in float32, lines in closed form; right the largest "
