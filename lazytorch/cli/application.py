@@ -102,7 +102,7 @@ class Application:
             (outcome,) = perform_together([experiment])
         except Exception as error:
             outcome = error
-        self._take(record, outcome, sweep)
+        self._take([(record, outcome)], sweep)
 
     def run_waiting(self) -> None:
         """Run the members that wait, those of one company together."""
@@ -115,8 +115,8 @@ class Application:
                 outcomes = [*perform_together([experiment for _, experiment in company])]
             except Exception as error:
                 outcomes = [error] * len(company)
-            for (record, _), outcome in zip(company, outcomes, strict=True):
-                self._take(record, outcome, Sweep.current())
+            records = [record for record, _ in company]
+            self._take(list(zip(records, outcomes, strict=True)), Sweep.current())
 
     def fail(self, error: Exception, message: str) -> None:
         """Say what went wrong."""
@@ -138,21 +138,28 @@ class Application:
             print(path)
         return int(self.failed or len(records) < members or any(record.error for record in records))
 
-    def _take(self, record: Record, outcome: Outcome | Exception, sweep: Sweep | None) -> None:
-        """Keep, and print, what has come of a run; the same error again is counted only, in the end."""
-        known = sweep.records() if sweep else []
-        error = outcome.error if isinstance(outcome, Outcome) else outcome
-        if isinstance(outcome, Outcome) and error is None:
-            directory = str(outcome.directory.path)
-            record = replace(record, directory=directory, summary=outcome.summary, was_done=outcome.was_done)
-        else:
-            record = replace(record, error=one_line(error))
-        (sweep.leave if sweep else self.records.append)(record)
+    def _take(self, done: list[tuple[Record, Outcome | Exception]], sweep: Sweep | None) -> None:
+        """Keep, and print, what has come of runs that ended together; an error again is counted only, in the end."""
+        known = {record.error for record in (sweep.records() if sweep else [])}
+        records = [_with_outcome(record, outcome) for record, outcome in done]
+        for record in records:
+            (sweep.leave if sweep else self.records.append)(record)
         where = f"[{sweep.where()}] " if sweep else ""
-        if error is None:
-            _say(where + result_line(record))
-        elif record.error not in [other.error for other in known]:
-            self.fail(error, f"{where}{_failed(record)}")
+        for record, (_, outcome) in zip(records, done, strict=True):
+            if record.error is None:
+                _say(where + result_line(record))
+            elif record.error not in known:
+                known.add(record.error)
+                error = outcome.error if isinstance(outcome, Outcome) else outcome
+                self.fail(error, f"{where}{_failed(record)}")
+
+
+def _with_outcome(record: Record, outcome: Outcome | Exception) -> Record:
+    error = outcome.error if isinstance(outcome, Outcome) else outcome
+    if error is not None:
+        return replace(record, error=one_line(error))
+    directory = str(outcome.directory.path)
+    return replace(record, directory=directory, summary=outcome.summary, was_done=outcome.was_done)
 
 
 def _version() -> str:
