@@ -58,6 +58,8 @@ def _explain_unknown(name: str, conf: Path, arguments: list[str]) -> str:
     except (HydraException, ValueError, RuntimeError):
         return f"nothing reads the key {name}: remove it"
     chosen = cfg.hydra.runtime.choices.experiment
+    if name == "scale":
+        return f"experiment={chosen} has no scales: leave out scale, or choose one whose file has the key"
     if name in keys_of(kind):
         return f"{name} is not in the file of experiment={chosen}: add it there, or write +{name}=..."
     return unknown_key(name, kind, [f"model.{key}" for key in cfg.get("model") or ()])

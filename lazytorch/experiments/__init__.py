@@ -6,13 +6,15 @@ from .kernel_spectrum import KernelSpectrum
 from .linear_dynamics import LinearDynamics
 from .load import load_run
 from .perform import Outcome, perform, perform_together
-from .problem import Data, NetworkExperiment, Problem
+from .problem import Data, ImageExperiment, Images, NetworkExperiment, Problem
 from .run import Run
 from .training import Training
 
 __all__ = [
     "Data",
     "Experiment",
+    "ImageExperiment",
+    "Images",
     "KernelSpectrum",
     "LinearDynamics",
     "NetworkExperiment",

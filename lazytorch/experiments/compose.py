@@ -6,11 +6,17 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from ..models import find_target
 from .experiment import Experiment
 from .fields import flat
+from .scale import scaled as scaled  # which registers ${scaled:...}
 
 
 def compose(config: DictConfig, name: str) -> Experiment:
@@ -71,6 +77,9 @@ def _resolved(config: DictConfig) -> dict:
         values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is not given: set it, as in {error.full_key}=...") from None
+    except InterpolationResolutionError as error:
+        reason = str(error).splitlines()[0].partition("resolving interpolation: ")[2] or error.msg
+        raise ValueError(f"{error.full_key}: {reason}") from error
     return _with_infinity({name: value for name, value in values.items() if name != "hydra"})
 
 

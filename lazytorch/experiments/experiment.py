@@ -8,6 +8,7 @@ from ..reports import Report
 from ..runs import canonical
 from .fields import check_ranges, flat, key, nested, plain
 from .run import Run
+from .scale import SCALES
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Experiment:
     )
     device: str = key("auto", "auto (cuda if there is one), cpu, cuda, cuda:1, ...", result=False)
     resume: Any = key(True, "true: go on from what is there; false: start over", result=False)
+    scale: str | None = key(
+        None, "of an experiment that has scales: paper, laptop or smoke", one_of=(None, *SCALES), result=False
+    )
 
     #: What ``lazytorch-report`` shows of the runs.
     report: ClassVar[Report] = Report()

@@ -39,11 +39,38 @@ class Data:
 
 
 @dataclass(frozen=True)
-class NetworkExperiment(Experiment):
+class ImageExperiment(Experiment):
+    """An experiment on images."""
+
+    data: Data = key(factory=Data, meaning="the images")
+
+    def problem(self) -> "Images":
+        """The images.
+
+        Raises:
+            ValueError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
+        """
+        train, test = read_images(self.data, self.image_size, self.seed)
+        return Images(find_device(self.device), train, test, self.data)
+
+    def check_unaugmented(self) -> None:
+        """Raise ValueError if the training images are augmented, for experiments on whole sets of them."""
+        if self.data.augment != "none":
+            raise ValueError(
+                f"data.augment={self.data.augment}: {type(self).__name__} has no augmentation, set it to none"
+            )
+
+    @property
+    def image_size(self) -> int | None:
+        """The side that images are brought to, None for their own."""
+        return self.data.size
+
+
+@dataclass(frozen=True)
+class NetworkExperiment(ImageExperiment):
     """An experiment on a network and images; the network is in float32 where there is no field ``precision``."""
 
     model: dict[str, Any] = key(factory=dict, meaning="a key of the model")
-    data: Data = key(factory=Data, meaning="the images")
 
     def problem(self) -> "Problem":
         """The images and the network at w_0, on the device.
@@ -64,27 +91,19 @@ class NetworkExperiment(Experiment):
             found["data.size"] = self.image_size
         return found
 
-    def check_unaugmented(self) -> None:
-        """Raise ValueError if the training images are augmented, for experiments on whole sets of them."""
-        if self.data.augment != "none":
-            raise ValueError(
-                f"data.augment={self.data.augment}: {type(self).__name__} has no augmentation, set it to none"
-            )
-
     @property
     def image_size(self) -> int | None:
-        """The side that images are brought to, None for their own."""
+        """The side that the configuration or the model asks for, None for the images' own."""
         return image_size(self.model, self.data)
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """Images, and the network at w_0 as it was built, on ``device``."""
+class Images:
+    """The images, and ``device``, where they are to be."""
 
     device: torch.device
     train: data.ImageSet
     test: data.ImageSet
-    net: nn.Module
     keys: Data
     _made: dict = field(default_factory=dict)
 
@@ -100,6 +119,24 @@ class Problem:
         dtype = data_type(precision)
         return self.once(dtype, lambda: serve(self.train, self.test, self.keys, dtype, self.device))
 
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of both sets, whatever the precision."""
+        train, test = self.data("float32")
+        return {"train": train.fingerprint(), "test": test.fingerprint()}
+
+    @property
+    def about(self) -> dict:
+        """What a run directory records of the data."""
+        return describe(self.train) | {"train_size": len(self.train), "test_size": len(self.test)}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem(Images):
+    """Images, and the network at w_0 as it was built, on ``device``."""
+
+    net: nn.Module = field(kw_only=True)
+
     def network(self) -> nn.Module:
         """A copy of the network."""
         return copy.deepcopy(self.net)
@@ -107,15 +144,13 @@ class Problem:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Of the data and the network, whatever the precision."""
-        train, test = self.data("float32")
-        network = network_fingerprint(self.net, train.head(2)[0])
-        return {"train": train.fingerprint(), "test": test.fingerprint(), "network": network}
+        train, _ = self.data("float32")
+        return super().fingerprints | {"network": network_fingerprint(self.net, train.head(2)[0])}
 
     @property
     def about(self) -> dict:
         """What a run directory records of data and network."""
-        sizes = {"train_size": len(self.train), "test_size": len(self.test)}
-        return describe(self.train) | sizes | {"model": type(self.net).__name__}
+        return super().about | {"model": type(self.net).__name__}
 
 
 def build(experiment: NetworkExperiment) -> Problem:
@@ -124,7 +159,7 @@ def build(experiment: NetworkExperiment) -> Problem:
     check_precision(precision, device)
     train, test = read_images(experiment.data, experiment.image_size, experiment.seed)
     net = build_network(experiment.model, describe(train), experiment.seed)
-    problem = Problem(device, train, test, net.to(device, data_type(precision)), experiment.data)
+    problem = Problem(device, train, test, experiment.data, net=net.to(device, data_type(precision)))
     check_classes(net, len(train.classes), problem.data(precision)[0].head(2)[0])
     return problem
 
