@@ -101,7 +101,21 @@ DECLARED = (
         linestyle=":",
     ),
     Quantity(
+        "validation_accuracy",
+        "share right of the training images that are held out, on which settings are chosen",
+        "validation accuracy",
+        percent=True,
+        tag="accuracy/validation",
+        in_summary=True,
+        color=GREEN,
+        marker="D",
+        linestyle="-.",
+    ),
+    Quantity(
         "test_loss", "R on the test set", "test loss", tag="loss/test", log=True, in_summary=True, color=VERMILION
+    ),
+    Quantity(
+        "validation_loss", "R on the images held out", "validation loss", tag="loss/validation", log=True, color=GREEN
     ),
     Quantity(
         "train_loss",

@@ -9,7 +9,7 @@ from .images import ImageSet
 from .sets import load
 from .sources import as_device_data
 from .statistics import channel_statistics
-from .subset import balanced_subset
+from .subset import balanced_subset, hold_out
 
 __all__ = [
     "CIFAR10_MEAN",
@@ -22,6 +22,7 @@ __all__ = [
     "cifar10",
     "digits",
     "from_dataset",
+    "hold_out",
     "image_folder",
     "load",
 ]

@@ -33,6 +33,20 @@ def balanced_subset(labels: Tensor, size: int | None, seed: int) -> Tensor:
         raise ValueError(
             f"no class-balanced subset of {size} can be drawn from {len(classes)} classes, class {smallest} has "
             f"{(labels == smallest).sum()}: ask for {len(classes)} (one a class) to {limits[smallest]}, or null for "
-            f"all (data.train_size, data.test_size)"
+            f"all (data.train_size, data.validation_size, data.test_size)"
         )
     return position.argsort()[:size]
+
+
+def hold_out(labels: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices, in order, of the examples to fit and of ``size`` others held out, drawn class-balanced with ``seed``.
+
+    Raises:
+        ValueError: no balanced subset has that size, or a class has none left to fit.
+    """
+    is_held_out = torch.zeros(len(labels), dtype=torch.bool)
+    is_held_out[balanced_subset(labels, size, seed)] = True
+    lost = [label for label in labels.unique().tolist() if label not in labels[~is_held_out]]
+    if lost:
+        raise ValueError(f"holding out {size} of {len(labels)} examples leaves none of class {lost[0]}: hold out fewer")
+    return (~is_held_out).nonzero().squeeze(1), is_held_out.nonzero().squeeze(1)

@@ -59,11 +59,11 @@ class KernelSpectrum(NetworkExperiment):
     def run(self, run: Run) -> dict:
         """spectrum.csv: the eigenvalues, of images and of noise, and whether they are above the rounding (resolved)."""
         problem = run.problem
-        # The test set's place is taken by noise, which is normalised by the training images' statistics.
+        # The noise is normalised by the training images' statistics.
         noise, dtype = _noise(problem, self.seed), data_type(self.precision)
-        sets = serve(problem.train, noise, problem.keys, dtype, problem.device)
+        served = serve({"train": problem.train, "noise": noise}, problem.keys, dtype, problem.device)
         summary: dict = {}
-        for name, data in run.progress(list(zip(("images", "noise"), sets, strict=True)), "spectra"):
+        for name, data in run.progress(list(zip(("images", "noise"), served.values(), strict=True)), "spectra"):
             rows = run.part("spectrum", lambda d=data: _rows(problem, d), inputs=name)
             spectrum = _spectrum([row["eigenvalue"] for row in rows], data)
             summary[name] = {
@@ -74,7 +74,7 @@ class KernelSpectrum(NetworkExperiment):
                 "smallest": spectrum.eigenvalues[-1].item(),
                 "rounding": spectrum.rounding,
             }
-        return summary | {"inputs": len(sets[0]), "outputs": len(problem.train.classes)}
+        return summary | {"inputs": len(problem.train), "outputs": len(problem.train.classes)}
 
 
 def _is_above(number: float | None, bound: float) -> bool:

@@ -86,5 +86,6 @@ def _data(config: _Config, device: str) -> tuple[DeviceData, DeviceData]:
     except TypeError as error:
         raise ValueError(f"{config.path / 'config.yaml'} has other keys of data than it may ({error})") from error
     check_ranges(keys, "data.")
-    images = read_images(keys, image_size(config["model"], keys), config["seed"])
-    return serve(*images, keys, data_type(config["precision"]), device)
+    train, test, _ = read_images(keys, image_size(config["model"], keys), config["seed"])
+    served = serve({"train": train, "test": test}, keys, data_type(config["precision"]), device)
+    return served["train"], served["test"]

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .. import data, models
+from ..data import DeviceData, ImageSet
 from ..training.fingerprints import network_fingerprint
 from ..training.placement import find_device
 from ..training.precision import check_precision, data_type
@@ -32,6 +33,7 @@ class Data:
     root: str | None = key(None, "where its files are", result=False)
     train_size: int | None = key(None, "class-balanced subset, drawn with the seed; null: the whole set", at_least=1)
     test_size: int | None = key(None, "the same of the test set", at_least=1)
+    validation_size: int | None = key(None, "of the training images, held out class-balanced; null: none", at_least=1)
     augment: str = key("none", "none, flip, crop_flip", one_of=("none", "flip", "crop_flip"))
     mean: Any = key(None, "a number a channel, where white is 1; null: the training images' own")
     std: Any = key(None, "the same of the standard deviation")
@@ -50,8 +52,7 @@ class ImageExperiment(Experiment):
         Raises:
             ValueError, FileNotFoundError, RuntimeError: what is wrong, in one line with its remedy.
         """
-        train, test = read_images(self.data, self.image_size, self.seed)
-        return Images(find_device(self.device), train, test, self.data)
+        return Images(find_device(self.device), *read_images(self.data, self.image_size, self.seed), self.data)
 
     def check_unaugmented(self) -> None:
         """Raise ValueError if the training images are augmented, for experiments on whole sets of them."""
@@ -102,8 +103,9 @@ class Images:
     """The images, and ``device``, where they are to be."""
 
     device: torch.device
-    train: data.ImageSet
-    test: data.ImageSet
+    train: ImageSet
+    test: ImageSet
+    validation: ImageSet | None
     keys: Data
     _made: dict = field(default_factory=dict)
 
@@ -113,22 +115,35 @@ class Images:
             self._made[name] = make()
         return self._made[name]
 
-    def data(self, precision: str) -> tuple[data.DeviceData, data.DeviceData]:
-        """Both sets on the device in the type of ``precision``, normalised by the configured or the training images'
-        statistics, the training set augmented; the same objects at every call."""
+    def data(self, precision: str) -> tuple[DeviceData, DeviceData]:
+        """Training and test set on the device in the type of ``precision``, normalised by the configured or the
+        training images' statistics, the training set augmented; the same objects at every call."""
+        served = self._serve(precision)
+        return served["train"], served["test"]
+
+    def validation_data(self, precision: str) -> DeviceData | None:
+        """As :meth:`data`, of the images that are held out, None if none are."""
+        return self._serve(precision).get("validation")
+
+    def _serve(self, precision: str) -> dict[str, DeviceData]:
         dtype = data_type(precision)
-        return self.once(dtype, lambda: serve(self.train, self.test, self.keys, dtype, self.device))
+        return self.once(dtype, lambda: serve(self.sets, self.keys, dtype, self.device))
+
+    @property
+    def sets(self) -> dict[str, ImageSet]:
+        """Those that there are, by name."""
+        sets = {"train": self.train, "test": self.test, "validation": self.validation}
+        return {name: images for name, images in sets.items() if images is not None}
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """Of both sets, whatever the precision."""
-        train, test = self.data("float32")
-        return {"train": train.fingerprint(), "test": test.fingerprint()}
+        """Of every set, whatever the precision."""
+        return {name: served.fingerprint() for name, served in self._serve("float32").items()}
 
     @property
     def about(self) -> dict:
         """What a run directory records of the data."""
-        return describe(self.train) | {"train_size": len(self.train), "test_size": len(self.test)}
+        return describe(self.train) | {f"{name}_size": len(images) for name, images in self.sets.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +172,10 @@ def build(experiment: NetworkExperiment) -> Problem:
     """The problem that the fields of ``experiment`` describe; see :meth:`NetworkExperiment.problem`."""
     device, precision = find_device(experiment.device), getattr(experiment, "precision", "float32")
     check_precision(precision, device)
-    train, test = read_images(experiment.data, experiment.image_size, experiment.seed)
-    net = build_network(experiment.model, describe(train), experiment.seed)
-    problem = Problem(device, train, test, experiment.data, net=net.to(device, data_type(precision)))
-    check_classes(net, len(train.classes), problem.data(precision)[0].head(2)[0])
+    sets = read_images(experiment.data, experiment.image_size, experiment.seed)
+    net = build_network(experiment.model, describe(sets[0]), experiment.seed)
+    problem = Problem(device, *sets, experiment.data, net=net.to(device, data_type(precision)))
+    check_classes(net, len(problem.train.classes), problem.data(precision)[0].head(2)[0])
     return problem
 
 
@@ -169,26 +184,32 @@ def image_size(model: dict[str, Any], keys: Data) -> int | None:
     return keys.size or (model.get(HINTS) or {}).get("image_size")
 
 
-def read_images(keys: Data, size: int | None, seed: int) -> tuple[data.ImageSet, data.ImageSet]:
-    """The training and test images, at ``size`` pixels a side or their own."""
-    return data.load(keys.name, keys.root, keys.train_size, keys.test_size, size, seed)
+def read_images(keys: Data, size: int | None, seed: int) -> tuple[ImageSet, ImageSet, ImageSet | None]:
+    """The images to train on, to test and to validate on (None if none are held out), at ``size`` pixels a side or
+    their own."""
+    train, test = data.load(keys.name, keys.root, keys.train_size, keys.test_size, size, seed)
+    if keys.validation_size is None:
+        return train, test, None
+    fitted, held_out = data.hold_out(train.labels, keys.validation_size, seed)
+    return train.select(fitted), test, train.select(held_out)
 
 
 def serve(
-    train: data.ImageSet, test: data.ImageSet, keys: Data, dtype: torch.dtype, device: torch.device | str
-) -> tuple[data.DeviceData, data.DeviceData]:
-    """Both sets on the device, normalised as ``keys`` say, the training set augmented."""
+    sets: Mapping[str, ImageSet], keys: Data, dtype: torch.dtype, device: torch.device | str
+) -> dict[str, DeviceData]:
+    """The sets on the device, normalised as ``keys`` say or by the statistics of ``train``; only that is augmented."""
     common: dict[str, Any] = {"device": device, "dtype": dtype}
-    for name, own in zip(("mean", "std"), data.channel_statistics(train.images), strict=True):
+    for name, own in zip(("mean", "std"), data.channel_statistics(sets["train"].images), strict=True):
         given = getattr(keys, name)
         common[name] = own if given is None else _per_channel(name, given)
-    return (
-        data.DeviceData(train.images, train.labels, augment=keys.augment, **common),
-        data.DeviceData(test.images, test.labels, **common),
-    )
+    augment = {"train": {"augment": keys.augment}}
+    return {
+        name: DeviceData(images.images, images.labels, **augment.get(name, {}), **common)
+        for name, images in sets.items()
+    }
 
 
-def describe(train: data.ImageSet) -> dict[str, int]:
+def describe(train: ImageSet) -> dict[str, int]:
     """What a network must know of the images: ``classes``, ``channels`` and ``size``, their side in pixels."""
     return {"classes": len(train.classes), "channels": train.images.shape[1], "size": train.images.shape[-1]}
 

@@ -8,12 +8,12 @@ SCALES = ("paper", "laptop", "smoke")  # the source's own protocol; hours on 2 c
 
 
 def scaled(*values: Any, _root_: DictConfig) -> Any:
-    """The value for the configured ``scale``.
+    """The value for the configured ``scale``, the paper's where there is none.
 
     Raises:
         ValueError: there is no such scale, or not one value for each.
     """
-    scale = _root_.get("scale")
+    scale = _root_.get("scale") or SCALES[0]
     if scale not in SCALES:
         raise ValueError(f"unknown scale {scale!r}: choose one of {', '.join(SCALES)}")
     if len(values) != len(SCALES):

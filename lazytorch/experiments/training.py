@@ -42,6 +42,18 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """When training ends before its epochs."""
+
+    patience: int = key(
+        0,
+        "evaluations without a better validation accuracy, then training ends; 0: all epochs",
+        at_least=0,
+    )
+    tolerance: float = key(0.0, "how much above the best before is better", at_least=0, below=1)
+
+
+@dataclass(frozen=True)
 class Sweep:
     """How the members of a sweep are run."""
 
@@ -65,6 +77,7 @@ class Training(NetworkExperiment):
     probes: tuple[Any, ...] = key(STANDARD, "what is measured: displacement, ntk, activations, linearization, own.Name")
     probe_size: int = key(16, "test inputs on which kernel and linearization error are measured", at_least=1)
     evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last", at_least=1)
+    stopping: Stopping = key(factory=Stopping, meaning="of training before its epochs")
     sweep: Sweep = key(factory=Sweep, meaning="of the members of a sweep")
     resume: Any = key(
         True, "true: go on from this run's checkpoint; false: start over; a path: start from there", result=False
@@ -116,6 +129,9 @@ class Training(NetworkExperiment):
             seed=self.seed,
             precision=self.precision,
             evaluate_every=self.evaluate_every,
+            validation=problem.validation_data(self.precision),
+            patience=self.stopping.patience,
+            tolerance=self.stopping.tolerance,
         )
         run.fingerprints |= {name: value for name, value in trainer.fingerprints.items() if name == "loss"}
         run.quantities |= declared_quantities(probes)
@@ -146,8 +162,10 @@ class Training(NetworkExperiment):
         return [member.error or member.summary for member in trained]
 
     def is_done(self, summary: dict) -> bool:
-        """Whether the run has diverged, or has all the epochs that are asked for."""
-        return summary["status"] == "diverged" or (summary["status"] == "finished" and summary["epochs"] >= self.epochs)
+        """Whether the run has diverged, has settled, or has all the epochs that are asked for."""
+        if summary["status"] == "finished":
+            return summary.get("has_settled", False) or summary["epochs"] >= self.epochs
+        return summary["status"] == "diverged"
 
 
 def find_loss(loss: Any) -> str | Callable:

@@ -1,10 +1,12 @@
 """Figures and tables, declared by experiments and drawn from run directories alone, beside the published numbers."""
 
-from .primitives import Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table, read_item
+from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table, read_item
 from .training import TRAINING
 
 __all__ = [
     "TRAINING",
+    "Bars",
+    "Chosen",
     "Claim",
     "Figure",
     "HeatMap",

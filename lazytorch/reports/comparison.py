@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from .labels import spell_setting
 from .primitives import Published, PublishedRow
+from .reading import Run
 from .sections import Group, Section
 from .tables import Rows, has_alpha, heading, series_label, spread, statistics
 from .values import same, spell
@@ -27,8 +28,19 @@ def differences(section: Section, item: Published) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def described(section: Section, row: PublishedRow) -> list[Group]:
+    """The groups of runs that ``row`` is to be set beside."""
+    return [group for group in section.groups if is_described(group.runs[0], row)]
+
+
+def is_described(run: Run, row: PublishedRow) -> bool:
+    """Whether the run has the fields, and with ``_target_`` is of the experiment, that ``row`` asks for."""
+    fields = run.fields | {"_target_": run.target}
+    return bool(row.where) and all(same(fields.get(key), value) for key, value in row.where.items())
+
+
 def _lines(section: Section, item: Published, row: PublishedRow, columns: list[str]) -> list[list[str]]:
-    groups = [group for group in section.groups if row.where and _is_described(group, row.where)]
+    groups = described(section, row)
     if not groups:
         return [_line(section, row, columns, None, "no such run" if row.where else "")]
     lines = []
@@ -55,10 +67,6 @@ def _line(section: Section, row: PublishedRow, columns: list[str], group: Group 
             difference = f"{'+' if change > 0 else ''}{quantity.spell(change)}"
         cells += [quantity.spell(theirs), spread(quantity, ours), difference]
     return [*cells, str(len(group.finished)) if group else "0", remark]
-
-
-def _is_described(group: Group, where: Mapping) -> bool:
-    return all(same(group.runs[0].fields.get(key), value) for key, value in where.items())
 
 
 def _differences(group: Group, protocol: Mapping) -> list[str]:

@@ -9,7 +9,7 @@ from .document import Block, Bullets, Heading, Picture, Text
 from .header import header
 from .labels import spell_setting
 from .missing import missing, run_name
-from .primitives import Claim, Figure, Published, Table
+from .primitives import Bars, Claim, Figure, Published, Table
 from .sections import Group, Section
 from .tables import Rows, series_label, table
 
@@ -28,7 +28,7 @@ def _section(section: Section, drawn: dict) -> list[Block]:
     items = section.report.items
     blocks: list[Block] = [Heading(2, section.title)]
     blocks += [Text(section.text)] * bool(section.text)
-    blocks += [Text(f"{section.target}. {header(section)}")]
+    blocks += [Text(". ".join(filter(None, [section.target, header(section)])))]
     if not section.is_declared:
         blocks.append(Text("These runs do not say what their report shows: it is that of training runs."))
     blocks += _series(section) + _verdicts(section)
@@ -37,7 +37,7 @@ def _section(section: Section, drawn: dict) -> list[Block]:
     for item in results + [item for item in tables if item.table != "summary"]:
         blocks += _table(section, item)
     for item in items:
-        if isinstance(item, Figure):
+        if isinstance(item, Figure | Bars):
             blocks += _figure(section, item, drawn)
     blocks += _claims(section)
     blocks += [Heading(3, "Missing or incomplete"), Bullets(missing(section) or ["Nothing."])]
@@ -74,7 +74,7 @@ def _table(section: Section, item: Table) -> list[Block]:
     return [Heading(3, title), rows or Text("No run has any of it yet.")]
 
 
-def _figure(section: Section, figure: Figure, drawn: dict) -> list[Block]:
+def _figure(section: Section, figure: Figure | Bars, drawn: dict) -> list[Block]:
     stem, notes = drawn[section.name, figure.name]
     if stem is None:
         return [Text(f"Figure {figure.name} is left out. {' '.join(notes)}")]

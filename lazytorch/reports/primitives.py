@@ -221,6 +221,51 @@ class Published(Item):
         _check_where(self, "protocol")
 
 
+@dataclass(frozen=True)
+class Bars(Item):
+    """``value`` of every published row, and beside it that of the runs it describes; the files ``name``.png and .pdf.
+
+    Where the rows describe runs of several experiments, a report on runs of more than one of them draws it over all.
+    """
+
+    name: str
+    value: str
+    published: Published
+    caption: str = ""
+
+    def __post_init__(self):
+        _check_text(self, "name", "value", "caption")
+        _check_items(self, (self.published,), Published)
+
+    @classmethod
+    def _from_values(cls, values: dict) -> "Bars":
+        return cls(**values | {"published": read_item(values.get("published"))})
+
+
+@dataclass(frozen=True, init=False)
+class Chosen(Item):
+    """Items on the runs at the best value of one field: a section of its own.
+
+    Of runs that agree in all but the field ``over`` and the seed, those are kept whose value of it has the largest mean
+    of the result ``by``; values at which a run did not finish are not chosen. Choose by what is not reported, as
+    ``validation_accuracy``. Left out where the field does not vary, or nothing was measured to choose by.
+    """
+
+    over: str
+    by: str
+    items: tuple[Item, ...]
+
+    def __init__(self, over: str, by: str, *items: Item):
+        for key, value in (("over", over), ("by", by), ("items", items)):
+            object.__setattr__(self, key, value)
+        _check_text(self, "over", "by")
+        _check_items(self, items, Figure | Table)
+
+    @classmethod
+    def _from_values(cls, values: dict) -> "Chosen":
+        return cls(values.get("over", ""), values.get("by", ""), *values.get("items", ()))
+
+
 @dataclass(frozen=True, init=False)
 class Report(Item):
     """What the report of an experiment shows, in this order."""
@@ -232,7 +277,7 @@ class Report(Item):
         object.__setattr__(self, "items", items)
         object.__setattr__(self, "title", title)
         _check_text(self, "title")
-        _check_items(self, items, Figure | Table | Claim | Published)
+        _check_items(self, items, Figure | Table | Claim | Published | Chosen | Bars)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -261,7 +306,9 @@ class Report(Item):
         return cls.from_dict(values)
 
 
-KINDS = {cls.__name__: cls for cls in (Panel, HeatMap, Figure, Table, Claim, PublishedRow, Published, Report)}
+KINDS = {
+    cls.__name__: cls for cls in (Panel, HeatMap, Figure, Table, Claim, PublishedRow, Published, Bars, Chosen, Report)
+}
 PARTS = ("panels", "rows", "items")  # fields that hold primitives themselves
 
 

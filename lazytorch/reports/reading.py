@@ -140,7 +140,7 @@ def _read_report(directory: RunDirectory, document: dict | None) -> Report | Non
 
 def _tables(report: Report | None) -> list[str]:
     """The names of the csv tables that ``report`` shows."""
-    items = report.items if report else ()
+    items = [item for own in (report.items if report else ()) for item in getattr(own, "items", (own,))]
     panels = [panel for item in items if isinstance(item, Figure) for panel in item.panels]
     shown = panels + [item for item in items if isinstance(item, Table)]
     return [name for name in dict.fromkeys(one.table for one in shown) if name not in ("summary", "metrics")]

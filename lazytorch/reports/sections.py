@@ -14,7 +14,7 @@ from .reading import Run
 from .training import TRAINING
 from .values import key_of, last_part, number, order_of
 
-DATA = ("train", "test")
+DATA = ("train", "test", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ class Section:
         repeated: directories of runs that another directory holds too.
         report: what is shown.
         is_declared: whether the runs say so, or it is shown by default.
+        heading: over the section; empty for that of the runs' own report.
     """
 
     target: str
@@ -53,10 +54,11 @@ class Section:
     repeated: list[Path]
     report: Report
     is_declared: bool
+    heading: str = ""
 
     @property
     def title(self) -> str:
-        return next(filter(None, (run.words.get("title") for run in self.runs)), self.name)
+        return self.heading or next(filter(None, (run.words.get("title") for run in self.runs)), self.name)
 
     @property
     def text(self) -> str:

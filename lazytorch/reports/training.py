@@ -1,17 +1,19 @@
 """The report of training runs, unless their experiment declares another."""
 
-from .paper import FIGURE_3A, FIGURE_3B
-from .primitives import Figure, HeatMap, Panel, Report, Table
+from .paper import FIGURE_3A, FIGURE_3B, FIGURE_3B_BARS
+from .primitives import Chosen, Figure, HeatMap, Panel, Report, Table
+
+ACCURACY = Figure(
+    "accuracy",
+    Panel("summary", x="alpha", y=("train_accuracy", "test_accuracy")),
+    Panel("summary", x="alpha", y="activation_stability"),
+    caption="Final accuracy on the whole train and test sets, in evaluation mode and without augmentation, and the "
+    "share of ReLU units active for the same test inputs as at initialisation.",
+)
 
 TRAINING = Report(
     Table("summary"),
-    Figure(
-        "accuracy",
-        Panel("summary", x="alpha", y=("train_accuracy", "test_accuracy")),
-        Panel("summary", x="alpha", y="activation_stability"),
-        caption="Final accuracy on the whole train and test sets, in evaluation mode and without augmentation, and the "
-        "share of ReLU units active for the same test inputs as at initialisation.",
-    ),
+    ACCURACY,
     Figure(
         "drift",
         Panel("summary", x="alpha", y="displacement", guides=(-1,)),
@@ -32,9 +34,12 @@ TRAINING = Report(
     ),
     Figure(
         "grid",
+        HeatMap("summary", x="alpha", y="lr", value="validation_accuracy"),
         HeatMap("summary", x="alpha", y="lr", value="test_accuracy"),
-        caption="Final test accuracy over the scale and the learning rate.",
+        caption="Final accuracy over the scale and the learning rate; what diverged is hatched.",
     ),
+    Chosen("lr", "validation_accuracy", Table("summary"), ACCURACY),
     FIGURE_3A,
+    FIGURE_3B_BARS,
     FIGURE_3B,
 )

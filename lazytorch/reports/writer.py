@@ -7,9 +7,11 @@ from os import PathLike
 from pathlib import Path
 
 from ..runs import RunDirectory, write_atomically
+from .across import with_comparisons
+from .choice import with_choices
 from .content import contents
 from .document import to_html, to_markdown
-from .primitives import Figure
+from .primitives import Bars, Figure
 from .reading import read_runs
 from .sections import Section, sections
 from .tables import write_csv
@@ -41,34 +43,36 @@ def write_report(paths: Iterable[str | PathLike], out: str | PathLike) -> Path:
     if not runs:
         where = ", ".join(map(str, paths))
         raise ValueError(f"no run directory can be read at or below {where}; run an experiment, or give its runs_dir")
-    found = sections(runs)
+    own = sections(runs)
+    found = with_comparisons(with_choices(own))
     out.mkdir(parents=True, exist_ok=True)
     drawn, written = _draw(found, out)
     blocks = contents(found, drawn, left_out)
     texts = {
         "report.md": to_markdown(blocks),
         "report.html": to_html("Runs of lazytorch", blocks, out),
-        "table.csv": write_csv(found),
+        "table.csv": write_csv(own),
     }
     for name, text in texts.items():
         _write(out / name, text)
     _forget(out, [*written, *texts])
-    words = ", ".join(f"{len(section.runs)} of {section.name}" for section in found)
+    words = ", ".join(f"{len(section.runs)} of {section.name}" for section in own)
     logger.info("%d runs (%s), %d figures, %d left out", len(runs), words, len(written) // 2, len(left_out))
     return out
 
 
 def _draw(found: Sequence[Section], out: Path) -> tuple[dict, list[str]]:
     """Draw every figure; (section, figure) -> the stem of its files, None if there is none, and its notes."""
-    from .figures import draw  # matplotlib comes when something is drawn
+    from .bars import draw_bars  # matplotlib comes when something is drawn
+    from .figures import draw
     from .style import save
 
     drawn, written = {}, []
     for section in found:
         for figure in section.report.items:
-            if isinstance(figure, Figure):
+            if isinstance(figure, Figure | Bars):
                 stem = f"{section.name}-{figure.name}" if len(found) > 1 else figure.name
-                canvas, notes = draw(section, figure)
+                canvas, notes = draw(section, figure) if isinstance(figure, Figure) else draw_bars(section, figure)
                 drawn[section.name, figure.name] = (stem if canvas else None, notes)
                 written += [path.name for path in save(canvas, out / stem)] if canvas else []
     return drawn, written

@@ -15,7 +15,11 @@ from .tables import Value, read_table, write_table
 from .writing import naming, remove_leftovers, write_atomically
 from .yaml_records import LAYOUT, LIMIT, dump_config, read_config
 
-WITH_ANOTHER = {"train": "on other training data", "test": "with other test data"}
+WITH_ANOTHER = {
+    "train": "on other training data",
+    "test": "with other test data",
+    "validation": "with other validation data",
+}
 TABLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=,-]*")
 
 

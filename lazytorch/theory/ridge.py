@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..data.subset import balanced_subset
+from ..data import subset
 
 REGULARISERS = tuple(10.0**-power for power in range(11))
 HELD_OUT = 0.2  # of the training images
@@ -17,13 +17,7 @@ def hold_out(labels: Tensor, seed: int, share: float = HELD_OUT) -> tuple[Tensor
     Raises:
         ValueError: a class has too few images.
     """
-    classes = len(labels.unique())
-    size = max(round(share * len(labels)), classes)
-    is_fitted = torch.ones(len(labels), dtype=torch.bool)
-    is_fitted[balanced_subset(labels, size, seed)] = False
-    if len(labels[is_fitted].unique()) < classes:
-        raise ValueError(f"{len(labels)} images are too few to hold out one of each of {classes} classes: use more")
-    return is_fitted.nonzero().squeeze(1), (~is_fitted).nonzero().squeeze(1)
+    return subset.hold_out(labels, max(round(share * len(labels)), len(labels.unique())), seed)
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

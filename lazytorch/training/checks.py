@@ -69,6 +69,15 @@ def check_start(model: Anchored, train: DeviceData) -> None:
         raise ValueError("the network's outputs at w_0 are not finite: scale down its weights or its inputs")
 
 
+def check_stopping(patience: int, validation: DeviceData | None) -> None:
+    """Raise ValueError if training is to stop by a validation accuracy that there is not."""
+    if patience and (validation is None or validation.labels.is_floating_point()):
+        raise ValueError(
+            f"patience={patience} stops by the accuracy on validation examples with class labels, of which there are "
+            f"none: hold some out (data.validation_size), or set it to 0"
+        )
+
+
 def check_outputs(
     model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, autocast: AbstractContextManager
 ) -> tuple[int, ...]:
@@ -83,7 +92,7 @@ def check_outputs(
     x, y = train.head(2)
     if test.inputs.shape[1:] != x.shape[1:]:
         raise ValueError(
-            f"examples of the training set have shape {tuple(x.shape[1:])}, those of the test set "
+            f"examples of the training set have shape {tuple(x.shape[1:])}, those to evaluate on "
             f"{tuple(test.inputs.shape[1:])}: give alike ones"
         )
     with undisturbed(model), autocast:

@@ -19,12 +19,14 @@ BATCH = 500
 
 @torch.no_grad()
 def evaluate(members: Sequence[Member], part: str) -> dict[Member, tuple[float, float | None]]:
-    """(loss, accuracy) of each model over all of ``part``, "train" or "test": unaugmented, in evaluation mode.
+    """(loss, accuracy) of each model over all of ``part``, train, test or validation: unaugmented, in evaluation mode.
 
     Accuracy is None for floating targets. Members that fail, here or before, are left out. Sums accumulate on the
     device and are read once. Models of one w_0 share the pass there, as in training; where theta = 0 the outputs are
     known to be 0.
     """
+    if not members:
+        return {}
     data: DeviceData = getattr(members[0], part)
     if any(getattr(member, part) is not data for member in members):
         return {alone: result for member in members for alone, result in evaluate([member], part).items()}

@@ -28,7 +28,7 @@ from .sinks import failure
 
 log = logging.getLogger(__name__)
 READ_EVERY = 200  # steps between readings of the accumulated loss, each of which waits for the device
-OF_SUMMARY = ("status", "error", "verdict", "claims", "not_measured")  # names that no probe may take
+OF_SUMMARY = ("status", "error", "verdict", "claims", "has_settled", "not_measured")  # names that no probe may take
 
 
 def train(members: Sequence[Member], epochs: int) -> None:
@@ -37,6 +37,8 @@ def train(members: Sequence[Member], epochs: int) -> None:
     Members of one network that train on the same :class:`DeviceData` share the pass at w_0 (see :class:`SharedStart`);
     those whose w_0, batches, arithmetic or position differ take turns, epoch by epoch. A summary's status is
     "finished"; or "diverged" where the loss became non-finite, with the last good measurements.
+
+    A member that has settled, by its own stopping rule, is "finished" before ``epochs``.
 
     A member that an error ends, in its model, loss or probes, is "failed" and keeps the error; the others are trained
     to their ends. Where that is before it has been measured for the first time it leaves no records, and no summary.
@@ -146,6 +148,7 @@ class Loop:
         rows = {}
         with matmul_precision(group[0].settings.precision):
             on_train = evaluate(group, "train")
+            on_validation = evaluate([member for member in group if member.validation is not None], "validation")
             with ExitStack() as watches:
                 for member in group:
                     for probe in member.probes:
@@ -154,6 +157,8 @@ class Loop:
                 on_test = evaluate(group, "test")
             for member, on_test_set in on_test.items():
                 row = _row(member, on_train[member], on_test_set, (running or {}).get(member))
+                if member in on_validation:
+                    row |= dict(zip(("validation_loss", "validation_accuracy"), on_validation[member], strict=True))
                 with member.guarded():
                     if math.isfinite(row["train_loss"]) and math.isfinite(row["test_loss"]):
                         rows[member] = row | _probe(member, row)
@@ -257,7 +262,7 @@ def _finish(member: Member, epochs: int) -> dict:
     """Write the summary, which is returned."""
     state, alpha, row = member.state, member.model.alpha, member.state.last or {}
     if member.status == "running":
-        member.status = "interrupted" if state.epoch < epochs else "finished"
+        member.status = "interrupted" if member.is_running(epochs) else "finished"
     summary = {"alpha": "inf" if alpha == math.inf else alpha, "status": member.status}
     numbers = [name for name, value in row.items() if not isinstance(value, dict)]
     summary |= {name: row.get(name) for name in summary_names(numbers)}
@@ -265,6 +270,8 @@ def _finish(member: Member, epochs: int) -> dict:
     summary["verdict"] = member.status if member.status in ("diverged", "failed") else verdict(summary)
     if member.error is not None:
         summary |= failure(member.error)
+    if member.has_settled:
+        summary["has_settled"] = True
     if member.not_measured:
         summary["not_measured"] = dict(member.not_measured)
     member.sink.close(summary, state.rows)

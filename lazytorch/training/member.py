@@ -25,6 +25,7 @@ class Member:
     state: State
     train: DeviceData
     test: DeviceData
+    validation: DeviceData | None
     settings: Settings
     objective: Objective
     output_shape: tuple[int, ...]
@@ -70,7 +71,12 @@ class Member:
 
     def is_running(self, epochs: int) -> bool:
         """Whether there is more to train."""
-        return self.status == "running" and self.state.epoch < epochs
+        return self.status == "running" and self.state.epoch < epochs and not self.has_settled
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the stopping rule has ended the training, see :meth:`Settings.has_settled`."""
+        return self.settings.patience > 0 and self.settings.has_settled(self.state.rows)
 
     def is_due(self, epochs: int) -> bool:
         """Whether to measure after the epoch that has just ended."""

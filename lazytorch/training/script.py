@@ -17,6 +17,7 @@ from .versions import versions
 
 TARGET = "lazytorch.Trainer"
 GROUPS = {"lr": "optimizer", "momentum": "optimizer", "beta": "schedule"}
+GROUPS |= {"patience": "stopping", "tolerance": "stopping"}
 DEFAULTS = {"difference": "divided", **Settings().record(), "probes": list(STANDARD), "probe_size": 16}
 ALWAYS = ("alpha", "seed", "model._target_")
 

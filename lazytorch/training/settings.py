@@ -1,6 +1,7 @@
 """How a model is trained."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -8,6 +9,8 @@ import torch
 from .checks import check_counts, check_positive, check_seed, check_within
 from .objective import Objective, find_objective
 from .precision import check_precision, data_type
+
+NUMBERS = ("lr", "momentum", "beta", "batch_size", "seed", "evaluate_every", "patience", "tolerance")
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,11 @@ class Settings:
     seed: int = 0
     precision: str = "float32"
     evaluate_every: int = 1
+    patience: int = 0
+    tolerance: float = 0.0
 
     def __post_init__(self):
-        for name in ("lr", "momentum", "beta", "batch_size", "seed", "evaluate_every"):
+        for name in NUMBERS:
             value = getattr(self, name)
             if hasattr(value, "item"):  # numpy's numbers, which a checkpoint must not hold
                 object.__setattr__(self, name, value.item())
@@ -37,13 +42,24 @@ class Settings:
         if self.lr > torch.finfo(dtype).max:
             raise ValueError(f"lr={self.lr:g} is more than {dtype} holds, every step would be infinite: give a smaller")
         check_counts(batch_size=self.batch_size, evaluate_every=self.evaluate_every)
-        check_within(momentum=(self.momentum, 0, 1), beta=(self.beta, 0, math.inf))
+        check_within(momentum=(self.momentum, 0, 1), beta=(self.beta, 0, math.inf), tolerance=(self.tolerance, 0, 1))
+        if self.patience != 0:
+            check_counts(patience=self.patience)
         check_seed(self.seed)
         find_objective(self.loss)
 
     def learning_rate(self, epoch: int) -> float:
         """eta_t = eta_0 / (1 + beta t), with t the epoch from 0 (Chizat, Oyallon & Bach 2019, section 3.2)."""
         return self.lr / (1 + self.beta * epoch)
+
+    def has_settled(self, rows: Sequence[Mapping]) -> bool:
+        """Whether training is to stop after these evaluations: the last ``patience`` of them, if that is not 0, have
+        each a validation accuracy at most ``tolerance`` above the best of those before."""
+        best, since = -math.inf, 0
+        for row in rows:
+            accuracy = row["validation_accuracy"]
+            best, since = (accuracy, 0) if accuracy > best + self.tolerance else (best, since + 1)
+        return 0 < self.patience <= since
 
     def record(self) -> dict:
         """The settings as plain values, an own loss by its name."""

@@ -47,9 +47,12 @@ class State:
 
     @property
     def score(self) -> float:
-        """What the best checkpoint has most of: accuracy on the test set or, where there is none, minus the loss."""
+        """What the best checkpoint has most of: accuracy on the validation set, or else on the test set, or where there
+        is none minus the loss."""
         row = self.last or {}
-        return -row.get("test_loss", math.inf) if row.get("test_accuracy") is None else row["test_accuracy"]
+        part = "validation" if "validation_loss" in row else "test"
+        accuracy = row.get(f"{part}_accuracy")
+        return -row.get(f"{part}_loss", math.inf) if accuracy is None else accuracy
 
     def end_epoch(self) -> None:
         """Begin to count the next one."""
@@ -132,7 +135,7 @@ def check_settings(path: Path, saved: Mapping, current: Mapping, what: str = "co
 def check_fingerprints(path: Path, saved: Mapping, current: Mapping) -> None:
     """Raise ValueError if a run or checkpoint was made with other data, or another network or loss."""
     for part, here in current.items():
-        what = f"{part} set" if part in ("train", "test") else part
+        what = f"{part} set" if part in ("train", "test", "validation") else part
         check_settings(path, {"fingerprint": saved.get(part)}, {"fingerprint": here}, what)
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from ..anchored import Anchored
 from ..data import DeviceData, as_device_data
 from ..runs import RunDirectory
-from .checks import at_start, check_batches, check_counts, check_outputs, check_start, check_type
+from .checks import at_start, check_batches, check_counts, check_outputs, check_start, check_stopping, check_type
 from .fingerprints import loss_fingerprint, network_fingerprint
 from .loop import train as train_members
 from .member import Member
@@ -47,6 +47,9 @@ class Trainer:
         precision: float32, tf32, bf16 (autocast) or float64 (the model must be in it).
         evaluate_every: epochs between evaluations, besides epoch 0 and the last.
         probe_size: how many of the first test inputs the probes of names measure on.
+        validation: as ``test``, examples that are not trained on: what ``patience`` and the best checkpoint go by.
+        patience: training ends after so many evaluations in a row whose accuracy on ``validation`` was at most
+            ``tolerance`` above the best before them; 0 trains all epochs.
 
     Raises:
         ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels; what
@@ -69,31 +72,38 @@ class Trainer:
         precision: str = "float32",
         evaluate_every: int = 1,
         probe_size: int = 16,
+        validation: Data | None = None,
+        patience: int = 0,
+        tolerance: float = 0.0,
     ):
         if not isinstance(model, Anchored):
             raise TypeError(f"model is a {type(model).__name__}: wrap it, as lazytorch.CenteredModel(model, alpha)")
-        device, settings = (
-            device_of(model),
-            Settings(loss, lr, momentum, beta, batch_size, seed, precision, evaluate_every),
-        )
+        device = device_of(model)
+        settings = Settings(loss, lr, momentum, beta, batch_size, seed, precision, evaluate_every, patience, tolerance)
         settings.check(device)
         check_counts(probe_size=probe_size)
         check_type(model, precision)
         train, test = (as_device_data(data, device, data_type(precision)) for data in (train, test))
+        if validation is not None:
+            validation = as_device_data(validation, device, data_type(precision))
+        check_stopping(patience, validation)
         objective = find_objective(loss)
         check_start(model, train)
         shape = check_outputs(model, train, test, objective, autocast(precision, device))
+        if validation is not None:
+            check_outputs(model, train, validation, objective, autocast(precision, device))
         check_batches(model, train, batch_size)
         self.model, self._record = model, describe(model, settings)
-        self.fingerprints = _fingerprints(model, train, test, objective, shape)
+        self.fingerprints = _fingerprints(model, train, test, validation, objective, shape)
         optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
         state = State(model, optimizer, torch.zeros(2, dtype=torch.float64, device=device))
         made = make_probes(STANDARD if probes is None else probes, test.head(probe_size)[0])
-        self.member = Member(state, train, test, settings, objective, shape, self.fingerprints, list(made))
+        self.member = Member(state, train, test, validation, settings, objective, shape, self.fingerprints, list(made))
         if run_dir is None:
             return
         if not isinstance(run_dir, RunSink):
-            sizes = {"train_size": len(train), "test_size": len(test)}
+            sets = {"train": train, "test": test, "validation": validation}
+            sizes = {f"{name}_size": len(data) for name, data in sets.items() if data is not None}
             run_dir = ScriptRun(RunDirectory(run_dir), model, [name_of(probe) for probe in made], probe_size, sizes)
         self.member.sink = run_dir
         run_dir.inform(self._record, self.fingerprints, declared_quantities(made))
@@ -185,13 +195,19 @@ def fit_together(trainers: Sequence[Trainer], epochs: int) -> list[dict]:
 
 
 def _fingerprints(
-    model: Anchored, train: DeviceData, test: DeviceData, objective: Objective, shape: tuple[int, ...]
+    model: Anchored,
+    train: DeviceData,
+    test: DeviceData,
+    validation: DeviceData | None,
+    objective: Objective,
+    shape: tuple[int, ...],
 ) -> dict[str, str]:
     """Of the data, the network at w_0 and the loss."""
     x, y = train.head(8)
     return {
         "train": train.fingerprint(),
         "test": test.fingerprint(),
+        **({} if validation is None else {"validation": validation.fingerprint()}),
         "network": network_fingerprint(at_start(model), x),
         "loss": loss_fingerprint(objective, y, x.new_zeros((len(y), *shape), dtype=train.dtype)),
     }

@@ -339,7 +339,7 @@ def test_epochs_are_a_count(epochs):
 
 def test_test_inputs_of_another_shape_are_named():
     x, y = TRAIN
-    with pytest.raises(ValueError, match=r"training set have shape \(6,\), those of the test set \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"training set have shape \(6,\), those to evaluate on \(2, 3\)"):
         make(test=(x.reshape(-1, 2, 3), y))
 
 
