@@ -85,7 +85,10 @@ class Training(NetworkExperiment):
 
     report = TRAINING
     together = ("alpha", "optimizer.lr")
-    smoke = ("data=digits", "data.train_size=50", "data.test_size=50", "model.width=0.05", "epochs=1", "probe_size=4")
+    smoke = (
+        *("data=digits", "data.train_size=50", "data.test_size=50", "data.validation_size=20"),
+        *("model.width=0.05", "epochs=1", "probe_size=4"),
+    )
 
     @property
     def fused(self) -> bool:

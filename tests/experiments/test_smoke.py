@@ -8,7 +8,7 @@ from lazytorch.cli import CONF, smoke
 from lazytorch.runs import RunDirectory
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-SLOW = ("figure3a", "quickstart")  # sweeps, which CI runs
+SLOW = ("figure3a", "figure3a_grid", "figure3b", "quickstart")  # sweeps, which CI runs
 
 
 @pytest.mark.parametrize(
