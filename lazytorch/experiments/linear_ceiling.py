@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..kernels import empirical_ntk, plan_ntk
 from ..kernels.matrix import kernel_matrix, rounding_level
-from ..kernels.tangent import parse_memory
 from ..reports import Claim, Figure, Panel, Report, Table
 from ..theory.ridge import REGULARISERS, best_regulariser, coefficients, hold_out, one_hot
 from .fields import key
@@ -55,7 +54,9 @@ class LinearCeiling(NetworkExperiment):
     kernel: str = key(
         "trace", "trace: one kernel for all outputs, approximate; full: exact, n K rows", one_of=("trace", "full")
     )
-    max_memory: str = key("2GiB", "of the kernels' workspace; more is faster", result=False)
+    max_memory: str = key(
+        "2GiB", "of the kernels' workspace: more is faster; a run that goes on must keep it", result=False
+    )
 
     report: ClassVar[Report] = Report(
         Figure(
@@ -97,7 +98,6 @@ class LinearCeiling(NetworkExperiment):
         """Raise ValueError for a setting that is out of range, or that whole sets of images have no use for."""
         super().check()
         self.check_unaugmented()
-        parse_memory(self.max_memory)
 
     def prepare(self, run: Run) -> None:
         """Raise ValueError if images are too few to hold some out, or the network has no kernel within the memory."""
