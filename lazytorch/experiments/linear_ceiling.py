@@ -38,7 +38,9 @@ class LinearCeiling(NetworkExperiment):
 
     kernel="full" is exact, with matrices of N = n K rows. kernel="trace" takes (Theta_trace / K) (x) I for Theta, with
     Theta_trace the sum over outputs: one kernel for all classes, N = n rows, the same r. That is exact where the last
-    layer alone is trained, and the limit of infinite width.
+    layer alone is trained, and the limit of infinite width. At finite width the mean over outputs averages part of the
+    kernel's randomness away, so that it may do better than the network whose kernel it approximates: compare both at
+    small n.
 
     Cost: the kernels, of n (n + 1) / 2 pairs of training images and n m pairs with the m test images, written tile by
     tile to files in the run directory, from which a run that was killed goes on; then 31 Cholesky factorisations in
@@ -69,8 +71,8 @@ class LinearCeiling(NetworkExperiment):
             ),
             caption="The training problem of the linearized network, solved: ridge regression with the tangent kernel "
             "at w_0, by regulariser over the kernel's mean eigenvalue. Validation images, a fifth of the training "
-            "images, choose it. At 0 is where gradient flow ends. With kernel=trace all outputs share one kernel, "
-            "their mean, which is an approximation. Training images are not augmented.",
+            "images, choose it. Gradient flow ends at 0. With kernel=trace all outputs share one kernel, their mean, "
+            "an approximation that may do better than the network itself. Training images are not augmented.",
         ),
         Table(
             columns=(
