@@ -191,6 +191,27 @@ DECLARED = (
         log=True,
         in_summary=True,
     ),
+    Quantity(
+        "validation_accuracy",
+        "share of the training images held out classified right, by what was fitted to the others",
+        "validation accuracy",
+        percent=True,
+        color=GREEN,
+        marker="^",
+    ),
+    Quantity("regulariser", "r of ridge regression, over the kernel's mean eigenvalue", "regulariser $r$", log=True),
+    Quantity(
+        "interpolation_train_accuracy",
+        "train accuracy of ridge regression as the regulariser goes to 0, where gradient flow ends",
+        "train accuracy, interpolation",
+        percent=True,
+    ),
+    Quantity(
+        "interpolation_test_accuracy",
+        "test accuracy of ridge regression as the regulariser goes to 0, where gradient flow ends",
+        "test accuracy, interpolation",
+        percent=True,
+    ),
     Quantity("theta_norm", "|theta|, theta = alpha (w - w_0)", r"$|\theta|$", tag="optimisation/theta_norm"),
     Quantity("learning_rate", "the learning rate of the next epoch", "learning rate", tag="optimisation/learning_rate"),
     Quantity(
