@@ -191,14 +191,6 @@ DECLARED = (
         log=True,
         in_summary=True,
     ),
-    Quantity(
-        "validation_accuracy",
-        "share of the training images held out classified right, by what was fitted to the others",
-        "validation accuracy",
-        percent=True,
-        color=GREEN,
-        marker="^",
-    ),
     Quantity("regulariser", "r of ridge regression, over the kernel's mean eigenvalue", "regulariser $r$", log=True),
     Quantity(
         "interpolation_train_accuracy",

@@ -238,7 +238,7 @@ def test_started_over_it_uses_no_kernel_of_before(lazytorch):
         (["data.augment=flip"], "data.augment=flip: LinearCeiling has no augmentation, set it to none"),
         (["kernel=diagonal"], "unknown kernel 'diagonal': choose one of trace, full"),
         (["max_memory=much"], "max_memory='much': give a number of bytes"),
-        (["data.train_size=10"], "too few to hold out one of each of 10 classes"),
+        (["data.train_size=10"], "leaves none of class 0: hold out fewer"),
         (["alpha=inf"], "LinearCeiling reads no key alpha: remove it"),
     ),
 )
