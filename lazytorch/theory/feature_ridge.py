@@ -73,7 +73,7 @@ class DualRidge(FeatureRidge):
 class PrimalRidge(FeatureRidge):
     """By the features' second moments F^T F and F^T Y, over blocks of images: f(x) = F(x) w.
 
-    Memory: 2 d^2 numbers in float64 for d features, 2 d^2 more to solve, and 512 d for a block. Cost: features of the
+    Memory: 2 d^2 numbers in float64 for d features, 3 d^2 more to solve, and 512 d for a block. Cost: features of the
     training images twice and of the others once, 2 n d^2 operations, and d^3 / 3 a regulariser.
     """
 
