@@ -1,4 +1,4 @@
-"""A long sum that a killed process loses at most a minute of."""
+"""A long sum, kept on the disk now and then, so that a killed process loses little of it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +21,9 @@ def accumulate(
     """``add(part)`` for each of ``parts``, in order, which adds to ``total`` in place; a bar counts them as ``what``.
 
     Whenever ``seconds`` have gone by, ``total`` and how many parts it has are written to ``path``, whole or not at all.
-    What is there is gone on with, to the same bits. The file is the caller's to remove. Cost of a write: the total's
-    memory on the disk, twice while it is replaced.
+    What is there is gone on with, to the same bits where ``add`` is deterministic. The file is the caller's to remove.
+    Cost: of the disk the total's size, twice while it is replaced; of memory the total's size on the CPU where the sum
+    is gone on with.
 
     Raises:
         ValueError: the file at ``path`` is damaged or of another sum.

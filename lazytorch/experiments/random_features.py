@@ -1,5 +1,6 @@
 """Ridge regression on random convolutional features: the row "random features" of Figure 3(b)."""
 
+import shutil
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from ..reports import Figure, Panel, Report, Table
 from ..reports.paper import RANDOM_FEATURES
 from ..theory.feature_ridge import FeatureRidge, count_features, feature_ridge
 from ..theory.random_features import check_size, draw_filters
-from ..theory.ridge import REGULARISERS, best_regulariser, hold_out, one_hot
+from ..theory.ridge import best_regulariser, hold_out, one_hot
 from .accumulation import accumulate
 from .fields import key
 from .problem import ImageExperiment, Images
@@ -28,6 +29,9 @@ class RandomFeatures(ImageExperiment):
     """
 
     filters: int = key(1600, "patches of training images, each with 18 features of a 32x32 image", at_least=1)
+    regularisers: tuple[float, ...] = key(
+        (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5), "tried, in means of |F(x)|^2", above=0
+    )
     checkpoint_seconds: float = key(60.0, "between checkpoints of the Gram matrix", at_least=0, result=False)
 
     report: ClassVar[Report] = Report(
@@ -50,6 +54,8 @@ class RandomFeatures(ImageExperiment):
         """Raise ValueError for a setting that is out of range, or that the features have no use for."""
         super().check()
         self.check_unaugmented()
+        if not self.regularisers or len(set(self.regularisers)) < len(self.regularisers):
+            raise ValueError("give one or more regularisers, none of them twice, as regularisers=[1e-1,1e-2]")
         if self.data.mean is not None or self.data.std is not None:
             raise ValueError("the images are scaled to [0, 1] alone: set data.mean=null and data.std=null")
 
@@ -70,9 +76,9 @@ class RandomFeatures(ImageExperiment):
         ridge = self._ridge(problem, order, len(fitted))
         checkpoint = run.directory.checkpoint("gram")
         accumulate(ridge.total, ridge.parts, ridge.add, checkpoint, self.checkpoint_seconds, "features")
-        accuracies = _scan(run, ridge, labels[len(fitted) : len(order)])
+        accuracies = self._scan(run, ridge, labels[len(fitted) : len(order)])
         regulariser, outputs = _refit(ridge, accuracies)
-        checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(checkpoint.parent, ignore_errors=True)
         return {
             "test_accuracy": _accuracy(outputs[len(order) :], labels[len(order) :]),
             "train_accuracy": _accuracy(outputs[: len(order)], labels[: len(order)]),
@@ -88,15 +94,14 @@ class RandomFeatures(ImageExperiment):
         filters = draw_filters(train.images, self.filters, self.seed).float().to(device)
         return feature_ridge(images, filters, one_hot(train.labels[order], len(train.classes)).to(device), fitted)
 
-
-def _scan(run: Run, ridge: FeatureRidge, labels: Tensor) -> dict[float, float | None]:
-    """The accuracy on the held-out images by regulariser, None where it is too small."""
-    known = {row["regulariser"] for row in run.table("regulariser")}
-    left = [regulariser for regulariser in REGULARISERS if regulariser not in known]
-    for regulariser, outputs in zip(run.progress(left, "regularisers"), ridge.held_out_outputs(left), strict=True):
-        accuracy = None if outputs is None else _accuracy(outputs, labels)
-        run.part("regulariser", lambda found=accuracy: {"validation_accuracy": found}, regulariser=regulariser)
-    return {row["regulariser"]: row["validation_accuracy"] for row in run.table("regulariser")}
+    def _scan(self, run: Run, ridge: FeatureRidge, labels: Tensor) -> dict[float, float | None]:
+        """The accuracy on the held-out images by regulariser, None where it is too small."""
+        known = {row["regulariser"] for row in run.table("regulariser")}
+        left = [regulariser for regulariser in self.regularisers if regulariser not in known]
+        for regulariser, outputs in zip(run.progress(left, "regularisers"), ridge.held_out_outputs(left), strict=True):
+            accuracy = None if outputs is None else _accuracy(outputs, labels)
+            run.part("regulariser", lambda found=accuracy: {"validation_accuracy": found}, regulariser=regulariser)
+        return {row["regulariser"]: row["validation_accuracy"] for row in run.table("regulariser")}
 
 
 def _refit(ridge: FeatureRidge, accuracies: dict[float, float | None]) -> tuple[float, Tensor]:
