@@ -70,7 +70,7 @@ RANDOM_FEATURES = Published(
         for name, filters, accuracy in (("32k", 32768, 0.833), ("256k", 262144, 0.842))
     ),
     protocol={"data.name": "cifar10", "data.train_size": None, "data.test_size": None},
-    text="Accuracy grows with the number of filters. It needs the directions of small variance, which whitening with a "
-    "small regulariser brings out: at 2k patches 1e-3 gives 82.6, 0.1 gives 76.9 and 10 gives 66.7 (after Thiry et al. "
+    text="Accuracy grows with the number of filters, and depends on the directions of small variance, which whitening "
+    "brings out: at 2k patches its regulariser 1e-3 gives 82.6, 0.1 gives 76.9 and 10 gives 66.7 (after Thiry et al. "
     "2021). JPEG destroys just those directions: images that were recompressed stay below the official ones.",
 )
