@@ -13,6 +13,7 @@ from lazytorch.experiments.problem import Data
 from lazytorch.experiments.random_features import RandomFeatures, _refit
 from lazytorch.reports.cli import main as report
 from lazytorch.runs import RunDirectory
+from lazytorch.theory.feature_ridge import PrimalRidge
 from lazytorch.theory.random_features import draw_filters
 from lazytorch.theory.ridge import hold_out, one_hot
 
@@ -25,7 +26,7 @@ def accuracy(outputs, labels):
     return (outputs.argmax(1) == labels).double().mean().item()
 
 
-@pytest.mark.parametrize("count", [20, 3], ids=["dual", "primal"])
+@pytest.mark.parametrize("count", [8, 3], ids=["dual", "primal"])
 def test_is_ridge_regression_on_the_features(lazytorch, count):
     code, out, err = lazytorch(*SMALL, f"filters={count}", "data.size=32", "seed=2")
     assert code == 0, err
@@ -80,6 +81,17 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(start, folder, filt
     assert killed.table("regulariser") == whole.table("regulariser")
     assert killed.summary | {"seconds": 0} == whole.summary | {"seconds": 0}
     assert not killed.checkpoint("gram").parent.exists()
+
+
+def test_regularisers_that_were_tried_are_not_solved_again(folder, monkeypatch):
+    experiment, tried = RandomFeatures(data=Data(train_size=70, test_size=30), filters=20), []
+    run = perform(experiment)
+    whole = run.table("regulariser")
+    run.write_table("regulariser", whole[:4])
+    (run.path / "summary.json").unlink()
+    outputs = PrimalRidge.held_out_outputs
+    monkeypatch.setattr(PrimalRidge, "held_out_outputs", lambda self, left: tried.extend(left) or outputs(self, left))
+    assert perform(experiment).table("regulariser") == whole and tried == list(experiment.regularisers[4:])
 
 
 def test_a_regulariser_too_small_for_all_images_gives_way_to_the_next_best():
