@@ -71,6 +71,8 @@ DECLARED = (
     Quantity("width", "the factor on the channels, or the units of a layer", "width", log=True),
     Quantity("epoch", "epochs since the start", "epoch", digits="g"),
     Quantity("step", "steps of the optimizer since the start", "step", digits="g"),
+    Quantity("filters", "filters of random features", "filters", digits="g", log=True),
+    Quantity("regulariser", "of ridge regression, over the mean eigenvalue of the kernel matrix", log=True),
     # What training measures.
     Quantity(
         "test_accuracy",
@@ -90,6 +92,14 @@ DECLARED = (
         tag="accuracy/train",
         in_summary=True,
         linestyle="--",
+    ),
+    Quantity(
+        "validation_accuracy",
+        "share of the held-out training images classified right",
+        "validation accuracy",
+        percent=True,
+        color=GREEN,
+        marker="^",
     ),
     Quantity(
         "train_accuracy_running",

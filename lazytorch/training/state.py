@@ -95,7 +95,7 @@ def load_checkpoint(path: Path) -> dict:
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist: give the path of a run's checkpoints/last.pt")
-    _check_archive(path)
+    check_archive(path)
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -110,7 +110,8 @@ def load_checkpoint(path: Path) -> dict:
     return record
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(path: Path) -> None:
+    """Raise ValueError unless ``path`` is a file of torch.save whose every byte has its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
