@@ -195,6 +195,17 @@ DECLARED = (
         tag="stability_by_layer",
         by_layer=True,
     ),
+    Quantity(
+        "validation_accuracy",
+        "share of the held-out training images classified right",
+        "validation accuracy",
+        percent=True,
+        tag="accuracy/validation",
+        color=GREEN,
+    ),
+    Quantity("regulariser", "of a ridge regression, in means of k(x, x)", log=True),
+    Quantity("bandwidth", "of a Gaussian kernel, in mean squared distances", "bandwidth $b$"),
+    Quantity("features", "numbers that a linear method is given of an image", digits="g"),
     # What a run cost.
     Quantity("epochs", "epochs trained", "epochs", digits="g", in_summary=True),
     Quantity("seconds", "wall time, of runs trained side by side each one's share", "seconds", in_summary=True),
