@@ -12,7 +12,7 @@ ALIASES = range(-2, 3)  # multiples of the sampling frequency where the envelope
 class Scattering(nn.Module):
     """S x = (x * phi, |x * psi_a| * phi, ||x * psi_a| * psi_b| * phi), sampled every 2^J pixels, b coarser than a.
 
-    psi_a runs over ``scales`` = J octaves j = 0 ... J - 1 and ``angles`` = L directions theta = l pi / L:
+    psi_a runs over ``octaves`` = J octaves j = 0 ... J - 1 and ``angles`` = L directions theta = l pi / L:
 
         psi(u) = c s / (2 pi sigma^2) (e^{i xi . u} - kappa) exp(-(v_1^2 + s^2 v_2^2) / (2 sigma^2)),
         v = (u along theta, u across), sigma = 0.8 2^j, |xi| = 3 pi / (4 2^j) along theta, s = 4 / L,
@@ -32,11 +32,11 @@ class Scattering(nn.Module):
 
     Args:
         shape: (H, W) of the images.
-        scales: J, the octaves.
+        octaves: J, the octaves.
         angles: L, at least 4.
 
     Raises:
-        ValueError: the sides are not multiples of 2^J above 2^J, or ``scales`` or ``angles`` are too small.
+        ValueError: the sides are not multiples of 2^J above 2^J, or ``octaves`` or ``angles`` are too small.
 
     Cost: 2 (1 + J L) + J (J - 1) / 2 L^2 Fourier transforms of (H + 2^(J + 1), W + 2^(J + 1)) an image channel at most.
 
@@ -48,31 +48,31 @@ class Scattering(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, shape: tuple[int, int], scales: int = 2, angles: int = 8):
+    def __init__(self, shape: tuple[int, int], octaves: int = 2, angles: int = 8):
         super().__init__()
-        if scales < 1 or angles < 4:
-            raise ValueError(f"scales={scales}, angles={angles}: give at least 1 scale and 4 angles")
-        step = 2**scales
+        if octaves < 1 or angles < 4:
+            raise ValueError(f"octaves={octaves}, angles={angles}: give at least 1 octave and 4 angles")
+        step = 2**octaves
         if any(side % step or side <= step for side in shape):
             raise ValueError(
-                f"images of {shape[0]}x{shape[1]} pixels have no scattering of {scales} scales: their sides must be "
+                f"images of {shape[0]}x{shape[1]} pixels have no scattering of {octaves} octaves: their sides must be "
                 f"multiples of {step} above {step}, as {max(2, round(shape[0] / step)) * step}x"
                 f"{max(2, round(shape[1] / step)) * step}"
             )
         self.step, deviation = step, 0.8 * step / 2
         padded = tuple(side + 2 * step for side in shape)
-        self.register_buffer("wavelets", _wavelets(padded, scales, angles, deviation))
+        self.register_buffer("wavelets", _wavelets(padded, octaves, angles, deviation))
         self.register_buffer("rows", _average(padded[0], deviation, step))
         self.register_buffer("columns", _average(padded[1], deviation, step))
 
     @property
     def paths(self) -> int:
         """Coefficients at a point: 1 + J L + J (J - 1) / 2 L^2."""
-        scales, angles = self.wavelets.shape[:2]
-        return 1 + scales * angles + scales * (scales - 1) // 2 * angles**2
+        octaves, angles = self.wavelets.shape[:2]
+        return 1 + octaves * angles + octaves * (octaves - 1) // 2 * angles**2
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, C, H, W) real -> (n, C, paths, H / 2^J, W / 2^J): order 0; then by scale and angle; then by both scales
+        """(n, C, H, W) real -> (n, C, paths, H / 2^J, W / 2^J): order 0; then by octave and angle; then by both octaves
         and both angles. In the type of the buffers, which is float64 unless the module is moved to another.
 
         Memory: about 16 L^2 H W bytes an image channel in float32.
@@ -94,17 +94,17 @@ class Scattering(nn.Module):
         return self.rows @ moduli @ self.columns.T
 
 
-def _wavelets(shape: tuple[int, int], scales: int, angles: int, deviation: float) -> Tensor:
+def _wavelets(shape: tuple[int, int], octaves: int, angles: int, deviation: float) -> Tensor:
     """The Fourier transforms of all psi (J, L, H, W), which are real, on the frequencies of a periodic (H, W)."""
     down, across = (2 * math.pi * torch.fft.fftfreq(side, dtype=torch.float64) for side in shape)
     bank = torch.stack(
-        [_morlet(down[:, None], across, scale, angle, angles) for scale in range(scales) for angle in range(angles)]
+        [_morlet(down[:, None], across, scale, angle, angles) for scale in range(octaves) for angle in range(angles)]
     )
     energy = bank.square().sum(0)
     energy = (energy + energy.flip(0, 1).roll((1, 1), (0, 1))) / 2
     lowpass = _gaussian(down, deviation)[:, None] * _gaussian(across, deviation)
     room = (1 - lowpass.square()) / energy
-    return bank.unflatten(0, (scales, angles)) * room.flatten()[1:].min().sqrt()  # at frequency 0 both vanish
+    return bank.unflatten(0, (octaves, angles)) * room.flatten()[1:].min().sqrt()  # at frequency 0 both vanish
 
 
 def _morlet(down: Tensor, across: Tensor, scale: int, angle: int, angles: int) -> Tensor:

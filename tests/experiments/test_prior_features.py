@@ -21,7 +21,7 @@ SMALL = (
     "data=digits",
     "data.train_size=60",
     "data.test_size=40",
-    "scales=1",
+    "octaves=1",
     "angles=4",
     "regularisers=[1,0.1]",
     "bandwidths=[0.5,2]",
@@ -30,7 +30,7 @@ SMALL = (
 
 
 def features(images):
-    coefficients = Scattering((8, 8), scales=1, angles=4)(images.images.double() / 255)
+    coefficients = Scattering((8, 8), octaves=1, angles=4)(images.images.double() / 255)
     return np.log(coefficients.abs().flatten(1).numpy() + 1e-6)
 
 
@@ -45,6 +45,12 @@ def accuracies(fitted, others, regulariser, bandwidth):
     regression = KernelRidge(alpha=regulariser * mean, **kernel).fit(x, targets - targets.mean(0))
     outputs = ((regression.predict(values) + targets.mean(0)).argmax(1) for values in (x, z))
     return tuple(np.mean(o == pair[1]) for o, pair in zip(outputs, (fitted, others), strict=True))
+
+
+def test_features_are_the_logarithms():
+    train, _ = data.load("digits", train_size=20, test_size=10)
+    found = prior_features.prior_features(Scattering((8, 8), 1, 4), train.images.double())
+    np.testing.assert_allclose(found.numpy(), features(train), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("classifier", "bandwidths"), [("ridge", (None,)), ("rbf", (0.5, 2))])
@@ -114,8 +120,8 @@ def test_a_regulariser_below_the_rounding_is_passed_over(lazytorch):
     ("keys", "words"),
     [
         (["data.augment=flip"], "PriorFeatures has no augmentation, set it to none"),
-        (["scales=3"], "images of 8x8 pixels have no scattering of 3 scales"),
-        (["scales=0"], "scales must be at least 1"),
+        (["octaves=3"], "images of 8x8 pixels have no scattering of 3 octaves"),
+        (["octaves=0"], "octaves must be at least 1"),
         (["angles=3"], "angles must be at least 4"),
         (["regularisers=[]"], "regularisers=[] has none to try: give one or more"),
         (["bandwidths=[0]"], "bandwidths must be above 0"),
@@ -129,8 +135,8 @@ def test_what_cannot_be_is_refused(lazytorch, keys, words):
 
 
 def test_what_does_not_fit_into_memory_is_refused(lazytorch, monkeypatch):
-    for classifier, side in (("ridge", 80), ("rbf", 100)):
-        needed = 8 * ((3 * 100 + 2 * 40) * 80 + 4 * side**2)
+    for classifier, kernel in (("ridge", 4 * 80**2), ("rbf", 4 * 100**2 + 2 * 100 * 40)):
+        needed = 8 * ((3 * 100 + 2 * 40) * 80 + kernel)
         monkeypatch.setattr(prior_features, "_memory", lambda device, there=needed - 1: there)
         code, _, err = lazytorch(*SMALL, "data.train_size=100", f"classifier={classifier}")
         assert code == 1 and "the regression on 100 images takes" in err and "data.train_size=..." in err

@@ -25,8 +25,8 @@ def morlet(shape, scale, angle, angles):
     return wave - wave.sum() / envelope.sum() * envelope
 
 
-def gaussian(shape, scales):
-    deviation, gauss = 0.8 * 2 ** (scales - 1), np.zeros(shape)
+def gaussian(shape, octaves):
+    deviation, gauss = 0.8 * 2 ** (octaves - 1), np.zeros(shape)
     for down in range(-4, 5):
         for across in range(-4, 5):
             y, x = np.mgrid[: shape[0], : shape[1]]
@@ -48,12 +48,12 @@ def convolution(kernel):
     return kernel[(y[:, None] - y) % height, (x[:, None] - x) % width]
 
 
-def reference(image, scales, angles):
+def reference(image, octaves, angles):
     """One image (H, W), by convolutions in space alone."""
-    step = 2**scales
+    step = 2**octaves
     padded = np.pad(image, step, mode="reflect")
-    bank = [[morlet(padded.shape, j, angle, angles) for angle in range(angles)] for j in range(scales)]
-    phi = gaussian(padded.shape, scales)
+    bank = [[morlet(padded.shape, j, angle, angles) for angle in range(angles)] for j in range(octaves)]
+    phi = gaussian(padded.shape, octaves)
     lowpass, highpass = littlewood_paley([psi for octave in bank for psi in octave], phi)
     constant = math.sqrt(((1 - lowpass) / highpass).ravel()[1:].min())
     bank = [[constant * convolution(psi) for psi in octave] for octave in bank]
@@ -71,24 +71,24 @@ def reference(image, scales, angles):
     return np.stack([averaged(x), *first, *second])
 
 
-@pytest.mark.parametrize(("shape", "scales", "angles"), [((4, 6), 1, 5), ((8, 12), 2, 4), ((16, 16), 3, 4)])
-def test_is_the_formula_in_space(shape, scales, angles):
+@pytest.mark.parametrize(("shape", "octaves", "angles"), [((4, 6), 1, 5), ((8, 12), 2, 4), ((16, 16), 3, 4)])
+def test_is_the_formula_in_space(shape, octaves, angles):
     images = torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    scattering = Scattering(shape, scales, angles)
+    scattering = Scattering(shape, octaves, angles)
     found = scattering(images)
-    assert found.shape == (2, 3, scattering.paths, shape[0] >> scales, shape[1] >> scales)
-    expected = reference(images[1, 2].numpy(), scales, angles)
+    assert found.shape == (2, 3, scattering.paths, shape[0] >> octaves, shape[1] >> octaves)
+    expected = reference(images[1, 2].numpy(), octaves, angles)
     np.testing.assert_allclose(found[1, 2].numpy(), expected, atol=1e-12)
     single = scattering.float()(images)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), found, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("scales", "angles", "least"), [(1, 4, 0.15), (2, 8, 0.13), (2, 5, 0.10), (3, 8, 0.12)])
-def test_conserves_the_energy_within_its_bounds(scales, angles, least):
-    padded = 32 + 2 * 2**scales
-    wavelets = Scattering((32, 32), scales, angles).wavelets.flatten(0, 1).numpy()
-    psis, phi = np.fft.ifft2(wavelets), gaussian((padded, padded), scales)
+@pytest.mark.parametrize(("octaves", "angles", "least"), [(1, 4, 0.15), (2, 8, 0.13), (2, 5, 0.10), (3, 8, 0.12)])
+def test_conserves_the_energy_within_its_bounds(octaves, angles, least):
+    padded = 32 + 2 * 2**octaves
+    wavelets = Scattering((32, 32), octaves, angles).wavelets.flatten(0, 1).numpy()
+    psis, phi = np.fft.ifft2(wavelets), gaussian((padded, padded), octaves)
     sums = sum(littlewood_paley(psis, phi))
     assert sums.max() == pytest.approx(1, abs=1e-12) and least < sums.min() < least + 0.04
     image = np.random.default_rng(0).standard_normal((padded, padded))
@@ -109,7 +109,7 @@ def test_is_covariant_with_translations_by_its_sampling():
 
 def test_reflection_about_the_diagonal_reflects_the_angles():
     images = torch.randn(1, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    scattering = Scattering((16, 16), scales=2, angles=4)
+    scattering = Scattering((16, 16), octaves=2, angles=4)
     found, mirrored = scattering(images)[0, 0], scattering(images.mT)[0, 0].mT
     angles = [2, 1, 0, 3]  # theta -> pi / 2 - theta
     torch.testing.assert_close(mirrored[0], found[0])
@@ -127,10 +127,10 @@ def test_a_constant_image_has_its_mean_alone():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (((30, 32),), "30x32 pixels have no scattering of 2 scales: .* multiples of 4 above 4, as 32x32"),
+        (((30, 32),), "30x32 pixels have no scattering of 2 octaves: .* multiples of 4 above 4, as 32x32"),
         (((4, 8),), "as 8x8"),
-        (((32, 32), 0), "at least 1 scale and 4 angles"),
-        (((32, 32), 2, 3), "at least 1 scale and 4 angles"),
+        (((32, 32), 0), "at least 1 octave and 4 angles"),
+        (((32, 32), 2, 3), "at least 1 octave and 4 angles"),
     ],
 )
 def test_what_has_no_scattering_is_refused(arguments, words):
@@ -139,6 +139,7 @@ def test_what_has_no_scattering_is_refused(arguments, words):
 
 
 def test_is_kymatios_but_for_a_constant_and_aliasing():
+    """Where it is installed: its last release is of 2022, on which no development environment should depend."""
     kymatio = pytest.importorskip("kymatio")
     images = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     images = torch.nn.functional.interpolate(images, size=(32, 32), mode="bicubic")
