@@ -15,7 +15,7 @@ from ..reports.paper import PRIOR_FEATURES
 from ..theory.regression import FeatureRegression
 from ..theory.ridge import best_regulariser, hold_out, one_hot
 from ..theory.scattering import Scattering
-from ..training.precision import data_type
+from ..training.precision import data_type, matmul_precision
 from .fields import key
 from .problem import ImageExperiment, Images
 from .run import Run
@@ -70,11 +70,12 @@ class PriorFeatures(ImageExperiment):
             if not getattr(self, name):
                 raise ValueError(f"{name}=[] has none to try: give one or more")
 
-    def prepare(self, run: Run) -> Scattering:
-        """The transform.
+    def prepare(self, run: Run) -> tuple[Scattering, tuple[Tensor, Tensor]]:
+        """The transform, and which training images are fitted and held out in the search.
 
         Raises:
-            ValueError: it has none of images of this size, or the regression does not fit into the device's memory.
+            ValueError: images of this size have no such transform, they are too few to hold out some of each class, or
+                the regression does not fit into the device's memory.
         """
         problem, dtype = run.problem, data_type(self.precision)
         scattering = Scattering(tuple(problem.train.images.shape[-2:]), self.octaves, self.angles)
@@ -85,24 +86,15 @@ class PriorFeatures(ImageExperiment):
                 f"{problem.device} has {there / 2**30:.0f}: use data.train_size=..., classifier=ridge or "
                 "precision=float32"
             )
-        return scattering.to(problem.device, dtype)
+        return scattering.to(problem.device, dtype), hold_out(problem.train.labels, self.seed)
 
     def run(self, run: Run) -> dict:
         """candidates.csv: the accuracy on the held-out images, by bandwidth and regulariser."""
         train, test = run.problem.train, run.problem.test
-        features = cache(lambda: tuple(self._features(run, images) for images in (train, test)))
-        fitted, held_out = hold_out(train.labels, self.seed)
-        search = cache(lambda: _regression(features()[0][fitted], features()[0][held_out], train.select(fitted)))
-        for regulariser, bandwidth in run.progress(self._candidates, "candidates"):
-            run.part(
-                "candidates",
-                lambda r=regulariser, b=bandwidth: _validation(search(), r, b, train.labels[held_out]),
-                regulariser=regulariser,
-                bandwidth=bandwidth,
-            )
-        search.cache_clear()  # whose memory the last regression needs
-        best = self._best(run.table("candidates"))
-        outputs = _regression(*features(), train).outputs(best["regulariser"], best["bandwidth"])
+        with matmul_precision(self.precision):
+            features, test_features = (self._features(run, images) for images in (train, test))
+            best = self._search(run, features)
+            outputs = _regression(features, test_features, train).outputs(best["regulariser"], best["bandwidth"])
         if outputs is None:
             raise ValueError(
                 f"regulariser {best['regulariser']:g} is too small for {self.precision} on all images: try larger "
@@ -112,8 +104,21 @@ class PriorFeatures(ImageExperiment):
             "train_accuracy": _accuracy(outputs[0], train.labels),
             "test_accuracy": _accuracy(outputs[1], test.labels),
             **best,
-            "features": features()[0].shape[1],
+            "features": features.shape[1],
         }
+
+    def _search(self, run: Run, features: Tensor) -> dict:
+        """The best row of candidates.csv, whose missing rows are made."""
+        train, (_, (fitted, held_out)) = run.problem.train, run.prepared
+        regression = cache(lambda: _regression(features[fitted], features[held_out], train.select(fitted)))
+        for regulariser, bandwidth in run.progress(self._candidates, "candidates"):
+            run.part(
+                "candidates",
+                lambda r=regulariser, b=bandwidth: _validation(regression(), r, b, train.labels[held_out]),
+                regulariser=regulariser,
+                bandwidth=bandwidth,
+            )
+        return self._best(run.table("candidates"))
 
     @property
     def _candidates(self) -> list[tuple[float, float | None]]:
@@ -130,7 +135,7 @@ class PriorFeatures(ImageExperiment):
 
     def _features(self, run: Run, images: ImageSet) -> Tensor:
         """(n, C paths H W / 4^J) on the device."""
-        scattering: Scattering = run.prepared
+        scattering, _ = run.prepared
         made = scattering.rows.new_empty(len(images), _width(run.problem, scattering))
         batches = list(zip(images.images.split(BATCH), made.split(BATCH), strict=True))
         for batch, rows in run.progress(batches, "features"):

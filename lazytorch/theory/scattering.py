@@ -22,13 +22,13 @@ class Scattering(nn.Module):
 
         A(w) = |phi^(w)|^2 + sum_a (|psi_a^(w)|^2 + |psi_a^(-w)|^2) / 2
 
-    nowhere exceeds 1: the energies of x * phi and of all x * psi_a sum to between min A and 1 times that of x (min A =
-    0.13 for J = 2, L = 8), and x -> (x * phi, ...) brings no two images apart. Images are continued by 2^J
-    pixels a side by reflection, and from there periodically. All moduli are taken at every pixel, so that nothing is
-    aliased.
+    nowhere exceeds 1: the energies of x * phi and of all x * psi_a sum to between min A and 1 times that of x, with
+    min A = 0.13 for J = 2, L = 8, so that S before its sampling brings no two images further apart. Images are
+    continued by reflection, 2^J pixels a side, and from there periodically. All moduli are taken at every pixel, so
+    that nothing is aliased.
 
     Kymatio (Andreux et al. 2020) has c = 1 and samples each modulus at the scale of its wavelet: its coefficients are
-    these over c^order (c = 1.042 for J = 2, L = 8), but for its aliasing, below 1 %.
+    these over c^order (c = 1.042 for J = 2, L = 8), but for its aliasing of up to 2 %.
 
     Args:
         shape: (H, W) of the images.
@@ -38,7 +38,8 @@ class Scattering(nn.Module):
     Raises:
         ValueError: the sides are not multiples of 2^J above 2^J, or ``octaves`` or ``angles`` are too small.
 
-    Cost: 2 (1 + J L) + J (J - 1) / 2 L^2 Fourier transforms of (H + 2^(J + 1), W + 2^(J + 1)) an image channel at most.
+    Cost: 1 + (2 J - 1) L + J (J - 1) L^2 / 2 Fourier transforms of (H + 2^(J + 1), W + 2^(J + 1)) an image channel,
+    which is 6 ms an RGB image of 32x32 on one CPU thread, in batches of 8.
 
     Source: E. Oyallon, S. Mallat, Deep roto-translation scattering for object classification, CVPR 2015; J. Bruna,
     S. Mallat, Invariant scattering convolution networks, PAMI 2013.
