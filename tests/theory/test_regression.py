@@ -60,7 +60,8 @@ def test_features_that_are_given_stay_as_they_are():
         torch.testing.assert_close(value, before, rtol=0, atol=0)
 
 
-def test_too_small_a_regulariser_gives_none():
+@pytest.mark.parametrize("bandwidth", [None, 1e12])
+def test_too_small_a_regulariser_gives_none(bandwidth):
     fitted, others, targets = problem(11, 3, torch.float32)
-    copies = [features.repeat(1, 6) for features in (fitted, others)]  # a kernel of rank 2
-    assert FeatureRegression(*copies, targets).outputs(1e-12) is None
+    copies = [features.repeat(1, 6) for features in (fitted, others)]  # kernels of rank 2 and 1
+    assert FeatureRegression(*copies, targets).outputs(1e-12, bandwidth) is None
