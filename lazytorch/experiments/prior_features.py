@@ -36,7 +36,7 @@ class PriorFeatures(ImageExperiment):
 
     Cost: 6 ms an RGB image of 32x32 for the features on a CPU core; n^2 d, and n^3 / 3 a candidate, for n training
     images and d features (15552 there). Memory: 3 n d + 4 n^2 numbers, 4 d^2 for the latter where ``ridge`` has d < n:
-    of all images of CIFAR-10 in float32 15 GiB for ``ridge`` and 50 GiB for ``rbf``.
+    of all images of CIFAR-10 in float32 14 GiB for ``ridge`` and 51 GiB for ``rbf``.
     """
 
     classifier: str = key("ridge", "ridge: a linear regression; rbf: with a Gaussian kernel", one_of=("ridge", "rbf"))
