@@ -72,7 +72,6 @@ DECLARED = (
     Quantity("epoch", "epochs since the start", "epoch", digits="g"),
     Quantity("step", "steps of the optimizer since the start", "step", digits="g"),
     Quantity("filters", "filters of random features", "filters", digits="g", log=True),
-    Quantity("regulariser", "of ridge regression, over the mean eigenvalue of the kernel matrix", log=True),
     # What training measures.
     Quantity(
         "test_accuracy",
@@ -92,14 +91,6 @@ DECLARED = (
         tag="accuracy/train",
         in_summary=True,
         linestyle="--",
-    ),
-    Quantity(
-        "validation_accuracy",
-        "share of the held-out training images classified right",
-        "validation accuracy",
-        percent=True,
-        color=GREEN,
-        marker="^",
     ),
     Quantity(
         "train_accuracy_running",
@@ -201,19 +192,6 @@ DECLARED = (
         log=True,
         in_summary=True,
     ),
-    Quantity("regulariser", "r of ridge regression, over the kernel's mean eigenvalue", "regulariser $r$", log=True),
-    Quantity(
-        "interpolation_train_accuracy",
-        "train accuracy of ridge regression as the regulariser goes to 0, where gradient flow ends",
-        "train accuracy, interpolation",
-        percent=True,
-    ),
-    Quantity(
-        "interpolation_test_accuracy",
-        "test accuracy of ridge regression as the regulariser goes to 0, where gradient flow ends",
-        "test accuracy, interpolation",
-        percent=True,
-    ),
     Quantity("theta_norm", "|theta|, theta = alpha (w - w_0)", r"$|\theta|$", tag="optimisation/theta_norm"),
     Quantity("learning_rate", "the learning rate of the next epoch", "learning rate", tag="optimisation/learning_rate"),
     Quantity(
@@ -231,6 +209,22 @@ DECLARED = (
         percent=True,
         tag="stability_by_layer",
         by_layer=True,
+    ),
+    # What the linear methods vary and measure.
+    Quantity("regulariser", "r of ridge regression, over the kernel's mean eigenvalue", "regulariser $r$", log=True),
+    Quantity("bandwidth", "of a Gaussian kernel, in mean squared distances", "bandwidth $b$"),
+    Quantity("features", "numbers that a linear method is given of an image", digits="g"),
+    Quantity(
+        "interpolation_train_accuracy",
+        "train accuracy of ridge regression as the regulariser goes to 0, where gradient flow ends",
+        "train accuracy, interpolation",
+        percent=True,
+    ),
+    Quantity(
+        "interpolation_test_accuracy",
+        "test accuracy of ridge regression as the regulariser goes to 0, where gradient flow ends",
+        "test accuracy, interpolation",
+        percent=True,
     ),
     # What a run cost.
     Quantity("epochs", "epochs trained", "epochs", digits="g", in_summary=True),
