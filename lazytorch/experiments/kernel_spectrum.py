@@ -52,7 +52,7 @@ class KernelSpectrum(NetworkExperiment):
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that the spectrum has no use for."""
         super().check()
-        self.check_unaugmented()
+        self.check_whole_sets()
         if self.data.test_size is not None:
             raise ValueError("the spectrum is of training images: leave out data.test_size")
 

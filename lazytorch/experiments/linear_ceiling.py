@@ -99,7 +99,7 @@ class LinearCeiling(NetworkExperiment):
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that whole sets of images have no use for."""
         super().check()
-        self.check_unaugmented()
+        self.check_whole_sets()
 
     def prepare(self, run: Run) -> None:
         """Raise ValueError if images are too few to hold some out, or the network has no kernel within the memory."""

@@ -87,7 +87,7 @@ class LinearDynamics(NetworkExperiment):
         super().check()
         if not self.alphas or any(check_alpha(alpha) == math.inf for alpha in self.alphas):
             raise ValueError("alphas are the finite ones, inf is always trained: give one or more, as alphas=[1e2,1e3]")
-        self.check_unaugmented()
+        self.check_whole_sets()
 
     @torch.no_grad()
     def prepare(self, run: Run) -> None:

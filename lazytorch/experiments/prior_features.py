@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data import ImageSet
 from ..reports import Figure, Panel, Report, Table
-from ..reports.paper import PRIOR_FEATURES
+from ..reports.paper import FIGURE_3B_BARS, PRIOR_FEATURES
 from ..theory.regression import FeatureRegression
 from ..theory.ridge import best_regulariser, hold_out, one_hot
 from ..theory.scattering import Scattering
@@ -51,6 +51,7 @@ class PriorFeatures(ImageExperiment):
     precision: str = key("float32", "float32 or float64", one_of=("float32", "float64"))
 
     report: ClassVar[Report] = Report(
+        FIGURE_3B_BARS,
         PRIOR_FEATURES,
         Table(columns=("classifier", "train_accuracy", "test_accuracy", "validation_accuracy", "regulariser")),
         Figure(
@@ -65,7 +66,7 @@ class PriorFeatures(ImageExperiment):
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that features of whole sets have no use for."""
         super().check()
-        self.check_unaugmented()
+        self.check_whole_sets()
         for name in ("regularisers", "bandwidths"):
             if not getattr(self, name):
                 raise ValueError(f"{name}=[] has none to try: give one or more")

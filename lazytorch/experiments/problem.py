@@ -54,11 +54,16 @@ class ImageExperiment(Experiment):
         """
         return Images(find_device(self.device), *read_images(self.data, self.image_size, self.seed), self.data)
 
-    def check_unaugmented(self) -> None:
-        """Raise ValueError if the training images are augmented, for experiments on whole sets of them."""
+    def check_whole_sets(self) -> None:
+        """Raise ValueError unless all training images are used as they are, none augmented and none held out."""
         if self.data.augment != "none":
             raise ValueError(
                 f"data.augment={self.data.augment}: {type(self).__name__} has no augmentation, set it to none"
+            )
+        if self.data.validation_size is not None:
+            raise ValueError(
+                f"data.validation_size={self.data.validation_size}: {type(self).__name__} has no use for images that "
+                f"are held out of training, or holds out its own: leave it out"
             )
 
     @property

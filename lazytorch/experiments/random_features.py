@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..reports import Figure, Panel, Report, Table
-from ..reports.paper import RANDOM_FEATURES
+from ..reports.paper import FIGURE_3B_BARS, RANDOM_FEATURES
 from ..theory.feature_ridge import FeatureRidge, count_features, feature_ridge
 from ..theory.random_features import check_size, draw_filters
 from ..theory.ridge import best_regulariser, hold_out, one_hot
@@ -47,6 +47,7 @@ class RandomFeatures(ImageExperiment):
             caption="Accuracy of the fit to all training images against the number of filters.",
         ),
         Table(columns=("regulariser", "validation_accuracy", "train_accuracy", "test_accuracy")),
+        FIGURE_3B_BARS,
         RANDOM_FEATURES,
     )
     smoke = ("data=digits", "data.train_size=100", "data.test_size=50", "filters=30")
@@ -54,7 +55,7 @@ class RandomFeatures(ImageExperiment):
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that the features have no use for."""
         super().check()
-        self.check_unaugmented()
+        self.check_whole_sets()
         if not self.regularisers or len(set(self.regularisers)) < len(self.regularisers):
             raise ValueError("give one or more regularisers, none of them twice, as regularisers=[1e-1,1e-2]")
         if self.data.mean is not None or self.data.std is not None:

@@ -40,7 +40,7 @@ class StableStep(NetworkExperiment):
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that full-batch training has no use for."""
         super().check()
-        self.check_unaugmented()
+        self.check_whole_sets()
 
     def run(self, run: Run) -> dict:
         """losses.csv: loss at the start and after the last step, by share."""

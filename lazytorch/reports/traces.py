@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .primitives import HeatMap, Panel
 from .rows import LAYER, Row, by_layer, is_own, rows
 from .sections import Section, series_of
-from .values import key_of, number, order_of, spell
+from .values import key_of, number, order_of, same, spell
 
 LINE, BOUND, MARK = "line", "bound", "mark"
 HUGE = 1e290  # from which on a value is drawn as infinite: squares and percents of it are
@@ -180,8 +180,17 @@ def _varying_column(section: Section, panel: Panel, column: str, found: list[Row
 
 def _series_keys(section: Section, table: str, used: tuple) -> list[str]:
     """The settings that tell series apart: those that vary, without the ones that a panel shows otherwise."""
-    shown = {section.resolve(column) for column in used if column and not is_own(section, table, column)}
+    shown = {section.resolve(column) for column in used if column and _is_field(section, table, column)}
     return [key for key in section.varying if key not in shown]
+
+
+def _is_field(section: Section, table: str, column: str) -> bool:
+    """Whether ``column`` is a field of the runs, and not one of the table's own with other values."""
+    if not is_own(section, table, column):
+        return True
+    field = section.resolve(column)
+    own = (row for row in rows(section, table) if column in row.values)
+    return field is not None and all(same(row.values[column], row.run.fields.get(field)) for row in own)
 
 
 def _diverged(section: Section, panel: Panel, found: list[Row], x: str, names: dict, keys: list) -> list:

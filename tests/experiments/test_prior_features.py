@@ -126,7 +126,7 @@ def test_a_regulariser_below_the_rounding_is_passed_over(lazytorch):
         (["regularisers=[]"], "regularisers=[] has none to try: give one or more"),
         (["bandwidths=[0]"], "bandwidths must be above 0"),
         (["classifier=svm"], "choose one of ridge, rbf"),
-        (["data.train_size=10"], "too few to hold out one of each of 10 classes"),
+        (["data.train_size=10"], "leaves none of class 0: hold out fewer"),
     ],
 )
 def test_what_cannot_be_is_refused(lazytorch, keys, words):

@@ -72,6 +72,13 @@ def test_one_experiment_alone_has_its_bars_and_no_section_more(write, tmp_path):
     assert draw_bars(section, section.report.items[1])[0] is not None
 
 
+def test_runs_of_one_row_are_told_apart_by_what_varies_among_them(both, write, tmp_path):
+    write({"seed": 0, "filters": 99}, {"test_accuracy": 0.7}, report=REPORT, base=base("a.Features"))
+    together = found(tmp_path)[-1]
+    texts = [text.get_text() for text in draw_bars(together, together.report.items[0])[0].axes[0].texts]
+    assert texts[3:5] == ["65.0  ours, n = 1, filters=9", "70.0  ours, n = 1, filters=99"]
+
+
 def test_nothing_is_drawn_of_no_run(write, tmp_path):
     write({"seed": 0}, status=None, report=REPORT, base=base("a.Features"))
     (section,) = found(tmp_path)
