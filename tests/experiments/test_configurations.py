@@ -17,6 +17,7 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 REQUIRED = {"torchvision": ["model.name=shufflenet_v2_x0_5"], "custom": ["model._target_=torch.nn.Flatten"]}
+REQUIRED |= {"vgg11_wide": ["+scale=smoke"], "resnet18_wide": ["+scale=smoke"]}  # the paper's take gigabytes
 OF_BOTH = ("model", "data", "precision")  # which an experiment's file chooses
 
 

@@ -4,12 +4,14 @@ import math
 
 import pytest
 
-from lazytorch.reports import write_report
+from lazytorch.reports import Chosen, Report, Table, write_report
 from lazytorch.reports.choice import with_choices
 from lazytorch.reports.reading import read_runs
 from lazytorch.reports.sections import sections
+from lazytorch.reports.training import ACCURACY
 
 RATES = (0.1, 1.0, 10.0)
+SHORT = Report(Table(), Chosen("lr", "validation_accuracy", Table(), ACCURACY))
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_nothing_is_chosen_where_there_is_no_choice(tune, rates, tmp_path):
 def test_report_has_the_choice_in_a_section_of_its_own(tune, tmp_path):
     for alpha in (1.0, 100.0):
         for rate in RATES:
-            tune(alpha, rate, validation=0.5 + rate / 100)
+            tune(alpha, rate, validation=0.5 + rate / 100, report=SHORT)
     out = write_report([tmp_path / "runs"], tmp_path / "out")
     text = (out / "report.md").read_text()
     assert text.count("\n## ") == 2 and "best learning rate" in text and "by validation accuracy" in text
