@@ -1,10 +1,12 @@
 """Operations and memory of a computation, counted on tensors that have shapes and no values."""
 
+import random
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
@@ -88,9 +90,15 @@ def _one(tensor: Tensor) -> bool | int | float:
 
 @contextmanager
 def without_values() -> Iterator[tuple[FakeTensorMode, Counter]]:
-    """Tensors made inside have no values, and are counted; torch's generators are as before afterwards."""
-    with torch.random.fork_rng([]), FakeTensorMode() as mode, Counter() as counter, _Ones():
-        yield mode, counter
+    """Tensors made inside have no values, and are counted; all generators are as before afterwards."""
+    states = random.getstate(), numpy.random.get_state()
+    try:
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        with torch.random.fork_rng([]), fake as mode, Counter() as counter, _Ones():
+            yield mode, counter
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
 
 
 def _workspace(operator, args, out) -> int:

@@ -104,11 +104,11 @@ class Loop:
                 parameters["lr"] = member.settings.learning_rate(member.state.epoch)
         with matmul_precision(settings.precision):
             outputs_of = side_by_side(group)
-            epoch, step = lead.position
-            for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=step):
+            epoch, start = lead.position
+            for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=start):
                 for member, output in zip(group, outputs_of(x), strict=True):
                     with member.guarded():
-                        _step(member, output().to(data.dtype), y)
+                        step(member, output().to(data.dtype), y)
                     self.progress.update()
                 left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
@@ -190,7 +190,7 @@ def _running(group: list[Member]) -> list[Member]:
     return [member for member in group if member.status == "running"]
 
 
-def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
+def step(member: Member, outputs: Tensor, y: Tensor) -> None:
     """One step of SGD from the model's outputs on a batch. Nothing here waits for the device."""
     loss = member.objective(outputs, y)
     optimizer = member.state.optimizer
