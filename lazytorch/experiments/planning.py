@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,6 @@ import torch
 from ..training.placement import device_name, find_device, free_memory
 from ..training.plan import Plan, make_plan
 from ..training.plan_text import line, memory, spell, text
-from ..training.precision import check_precision
 from ..training.timing import time_parts
 from .perform import directory_of
 from .problem import ImageExperiment, Images, build_network, describe
@@ -34,15 +34,16 @@ def plan_in_full(experiments: Sequence[Training]) -> str:
             or that the network does nothing without values.
     """
     lead, device = experiments[0], find_device(experiments[0].device)
-    check_precision(lead.precision, device)
+    lead.settings().check(device)
     images = ImageExperiment.problem(lead)
     try:
         plan = _plan(experiments, images, lambda: build_network(lead.model, describe(images.train), lead.seed))
     except Exception as error:
-        log.info("the network is built with its values to be planned, as it needs them: %s", _reason(error))
-        net = lead.problem().net
+        log.info("the network is built with its weights to be planned, as it needs them: %s", _reason(error))
+        problem = lead.problem()
+        lead.prepare(Run(directory_of(lead), problem))  # raises what is wrong
         try:
-            plan = _plan(experiments, images, lambda: net)
+            plan = _plan(experiments, images, lambda: problem.net)
         except Exception as error:
             raise RuntimeError(f"no plan, as the network needs values: {_reason(error)}; train without plan") from error
     name = ", ".join(f"{experiment.alpha:g}" for experiment in experiments)
@@ -70,7 +71,8 @@ def _plan(experiments: Sequence[Training], images: Images, build, epochs: int | 
     together = lead.fused or not in_full
     train, test = images.data(lead.precision)
     sets = {"train": train, "test": test, "validation": images.validation_data(lead.precision)}
-    return make_plan(
+    names = [probe for probe in lead.probes if isinstance(probe, str) and "." not in probe]
+    plan = make_plan(
         build,
         {name: data for name, data in sets.items() if data is not None},
         lead.settings(),
@@ -78,10 +80,12 @@ def _plan(experiments: Sequence[Training], images: Images, build, epochs: int | 
         epochs or lead.epochs,
         runs=1 if together else len(alphas),
         difference=lead.difference,
-        probes=[probe for probe in lead.probes if isinstance(probe, str) and "." not in probe],
+        probes=names,
         probe_size=lead.probe_size,
         in_full=in_full,
     )
+    own = {str(probe): "it is your own" for probe in lead.probes if probe not in names}
+    return replace(plan, not_counted={**plan.not_counted, **own})
 
 
 def _timed(plan: Plan, lead: Training, device: torch.device) -> str:

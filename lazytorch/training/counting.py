@@ -63,7 +63,7 @@ class Counter(TorchDispatchMode):
         if get_proxy_mode() is not None:  # a trace, which has no values on real tensors either
             return out
         for tensor in pytree.tree_leaves(out):
-            if isinstance(tensor, FakeTensor):
+            if isinstance(tensor, FakeTensor) and tensor.device.type != "meta":
                 self.hold(tensor)
         if formula := flop_registry.get(operator.overloadpacket):
             self.flops += formula(*args, **kwargs, out_val=out)
@@ -89,13 +89,13 @@ def _one(tensor: Tensor) -> bool | int | float:
 
 
 @contextmanager
-def without_values() -> Iterator[tuple[FakeTensorMode, Counter]]:
+def without_values() -> Iterator[Counter]:
     """Tensors made inside have no values, and are counted; all generators are as before afterwards."""
     states = random.getstate(), numpy.random.get_state()
     try:
         fake = FakeTensorMode(allow_non_fake_inputs=True)
-        with torch.random.fork_rng([]), fake as mode, Counter() as counter, _Ones():
-            yield mode, counter
+        with torch.random.fork_rng([]), fake, Counter() as counter, _Ones():
+            yield counter
     finally:
         random.setstate(states[0])
         numpy.random.set_state(states[1])

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..data import DeviceData
 from .counting import Cost
+from .evaluation import BATCH
 from .rehearsal import Build, Rehearsal, rehearse, rehearse_released
 from .settings import Settings
 from .timing import Timing
@@ -24,7 +25,8 @@ class Amount:
     """How much is trained: ``members`` side by side in each of ``runs`` trainings.
 
     Each has ``epochs`` of ``steps`` steps, the last batch counted as the part of one that it is, and evaluates
-    ``evaluated`` examples ``evaluations`` times; that at epoch 0, where all outputs are 0, is not counted.
+    ``evaluated`` examples ``evaluations`` times; that at epoch 0, where all outputs are 0, is not counted. Its batches
+    come in ``shapes`` shapes, each of which is traced once.
     """
 
     members: int
@@ -33,6 +35,7 @@ class Amount:
     steps: float
     evaluations: int
     evaluated: int
+    shapes: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,13 @@ class Plan:
 
     def timed(self, timing: Timing) -> float:
         """Seconds by what one member took; of several side by side by their operations."""
-        amount, once = self.training.amount, timing.evaluation * self.training.amount.evaluated / timing.evaluated
+        amount = self.training.amount
+        whole = timing.evaluation * amount.evaluated / timing.evaluated
         step = timing.step * _ratio(self.training.step, self.alone.step)
-        evaluation = once * _ratio(self.training.evaluation, self.alone.evaluation)
+        evaluation = whole * _ratio(self.training.evaluation, self.alone.evaluation)
         probing = (1 + amount.members * amount.evaluations) * timing.probing
-        return amount.runs * (amount.epochs * amount.steps * step + amount.evaluations * evaluation + probing)
+        once = amount.shapes * timing.tracing + probing
+        return amount.runs * (amount.epochs * amount.steps * step + amount.evaluations * evaluation + once)
 
 
 def _ratio(cost: Cost, other: Cost) -> float:
@@ -151,6 +156,7 @@ def make_plan(
         len(sets["train"]) / settings.batch_size,
         sum(settings.is_due(epoch, epochs) for epoch in range(1, epochs + 1)),
         sum(map(len, sets.values())),
+        len(_sizes(sets["train"], settings.batch_size)) + len(set().union(*(_sizes(s, BATCH) for s in sets.values()))),
     )
     common = (difference, probes, probe_size)
     single = rehearse(build, sets, settings, alphas[:1], *common, measuring=in_full)
@@ -173,7 +179,12 @@ def make_plan(
 
 def _alone(amount: Amount) -> Amount:
     """The same members one after another."""
-    return Amount(1, amount.runs * amount.members, amount.epochs, amount.steps, amount.evaluations, amount.evaluated)
+    return replace(amount, members=1, runs=amount.runs * amount.members)
+
+
+def _sizes(data: DeviceData, batch: int) -> set[int]:
+    """Those of the batches of a set."""
+    return {min(len(data), batch), len(data) % batch} - {0}
 
 
 def _extended(found: list[Rehearsal], members: int) -> Rehearsal:

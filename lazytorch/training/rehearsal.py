@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ..anchored import with_tensors
 from ..centered import CenteredModel
@@ -56,9 +56,9 @@ def rehearse(
 
     Not ``measuring``, the probes watch the evaluation alone.
     """
-    with without_values() as (mode, counter):
-        net = _network(build, mode, data_type(settings.precision))
-        members = _members(net, _heads(sets, settings.batch_size, mode), settings, alphas, difference)
+    with without_values() as counter:
+        net = _network(build, data_type(settings.precision))
+        members = _members(net, _heads(sets, settings.batch_size), settings, alphas, difference)
         groups = [members] if difference == "divided" else [[member] for member in members]
         train_once(groups)  # which traces, and makes gradients and momenta
         for_step = counter.cost(lambda: train_once(groups))
@@ -71,9 +71,9 @@ def rehearse(
 
 def rehearse_released(build: Build, sets: Mapping[str, DeviceData], settings: Settings) -> Rehearsal:
     """The paper's released protocol: f(w) - f(w_0) in float64, two passes, both of which are differentiated."""
-    with without_values() as (mode, counter):
-        moving, start = (_network(build, mode, torch.float64) for _ in range(2))
-        heads = _heads(sets, settings.batch_size, mode)
+    with without_values() as counter:
+        moving, start = (_network(build, torch.float64) for _ in range(2))
+        heads = _heads(sets, settings.batch_size)
         optimizer = torch.optim.SGD(moving.parameters(), lr=settings.lr, momentum=settings.momentum)
         objective = find_objective(settings.loss)
 
@@ -96,26 +96,25 @@ def rehearse_released(build: Build, sets: Mapping[str, DeviceData], settings: Se
         return Rehearsal(for_step, counter.cost(test), len(heads["test"]), live, parameters)
 
 
-def _network(build: Build, mode: FakeTensorMode, dtype: torch.dtype) -> nn.Module:
+def _network(build: Build, dtype: torch.dtype) -> nn.Module:
     def convert(tensor: Tensor) -> Tensor:
-        tensor = tensor if isinstance(tensor, FakeTensor) else mode.from_tensor(tensor.detach())
-        tensor = tensor.detach()  # an operator, by which it is counted
+        tensor = tensor if isinstance(tensor, FakeTensor) else torch.empty_like(tensor, device="cpu")
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
     return with_tensors(build(), convert)
 
 
-def _heads(sets: Mapping[str, DeviceData], batch_size: int, mode: FakeTensorMode) -> dict[str, DeviceData]:
+def _heads(sets: Mapping[str, DeviceData], batch_size: int) -> dict[str, DeviceData]:
     """A batch to train on, and one of the largest set to evaluate."""
     largest = max(sets.values(), key=len)
-    return {"train": _head(sets["train"], batch_size, mode), "test": _head(largest, BATCH, mode)}
+    return {"train": _head(sets["train"], batch_size), "test": _head(largest, BATCH)}
 
 
-def _head(data: DeviceData, size: int, mode: FakeTensorMode) -> DeviceData:
+def _head(data: DeviceData, size: int) -> DeviceData:
     head = first(data, size)
     for name, value in vars(head).items():
         if isinstance(value, Tensor):
-            setattr(head, name, mode.from_tensor(torch.empty_like(value, device="cpu")))
+            setattr(head, name, torch.empty_like(value, device="cpu"))
     return head
 
 

@@ -20,12 +20,13 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a ``step``, of an ``evaluation`` of ``evaluated`` examples, and of all probes together."""
+    """Seconds of a ``step``, of an ``evaluation`` of ``evaluated`` examples, of all probes, and of a trace."""
 
     step: float
     evaluation: float
     evaluated: int
     probing: float
+    tracing: float = 0.0
 
 
 def time_parts(member: Member) -> Timing:
@@ -43,13 +44,19 @@ def time_parts(member: Member) -> Timing:
         step = _seconds(lambda: train_once([[member]]), member, STEPS)
         evaluate_once([[member]], {})
         evaluation = _seconds(lambda: evaluate_once([[member]], probes), member)
-        return Timing(step, evaluation, len(member.test), _seconds(lambda: _probe(probes, member), member))
+        probing = _seconds(lambda: _probe(probes, member), member)
+        return Timing(step, evaluation, len(member.test), probing, _tracing(member))
 
 
 def _probe(probes: dict[str, Callable], member: Member) -> None:
     for probe in probes.values():
         with suppress(Unsuitable):
             measured(probe, member.model)
+
+
+def _tracing(member: Member) -> float:
+    traces, seconds = getattr(member.model, "tracing", (0, 0.0))
+    return seconds / max(1, traces)
 
 
 def _seconds(work: Callable[[], object], member: Member, times: int = 1) -> float:
