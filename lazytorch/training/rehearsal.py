@@ -1,6 +1,7 @@
 """The parts of a training, done once each on tensors without values."""
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from ..centered import CenteredModel
 from ..data import DeviceData
 from .counting import Cost, Counter, without_values
 from .evaluation import BATCH, evaluate, side_by_side
-from .loop import step
+from .loop import step_together
 from .member import Member
 from .objective import find_objective
 from .precision import data_type
@@ -144,10 +145,8 @@ def train_once(groups: list[list[Member]]) -> None:
     for group in groups:
         lead = group[0]
         x, y = next(lead.train.epoch(lead.settings.batch_size, lead.settings.seed, 0))
-        for member, output in zip(group, side_by_side(group)(x), strict=True):
-            outputs = output().to(member.train.dtype)
-            step(member, outputs, y)
-            member.output_shape = tuple(outputs.shape[1:])
+        step_together(group, side_by_side(group)(x), y)
+    _raise_errors(groups)
 
 
 def evaluate_once(groups: list[list[Member]], probes: dict[str, Callable]) -> None:
@@ -158,9 +157,13 @@ def evaluate_once(groups: list[list[Member]], probes: dict[str, Callable]) -> No
                 if isinstance(probe, Probe):
                     watches.enter_context(probe.watching(group[0].model))
             evaluate(group, "test")
-        for member in group:
-            if member.error is not None:
-                raise member.error
+    _raise_errors(groups)
+
+
+def _raise_errors(groups: list[list[Member]]) -> None:
+    for member in itertools.chain(*groups):
+        if member.error is not None:
+            raise member.error
 
 
 def _make(names: Sequence[str], x: Tensor) -> dict[str, Callable]:
