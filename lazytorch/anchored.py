@@ -41,7 +41,7 @@ class Anchored(nn.Module):
         self._modules["buffer_differences"] = _Tree({k: torch.zeros_like(t) for k, t in floating.items()})
         self._parameter_names = tuple(named)
         # The structure alone, on the meta device; kept in a tuple so that its parameters are not this module's.
-        self._structure = (_with_tensors(net, lambda t: t.detach().to("meta")),)
+        self._structure = (with_tensors(net, lambda t: t.detach().to("meta")),)
         self.train(net.training)
         for own, original in zip(self.structure.modules(), net.modules(), strict=True):
             own.training = original.training
@@ -128,7 +128,7 @@ class Anchored(nn.Module):
         values = self.weights(dtype) | self.buffers_at_w(dtype)
         structure = self.structure
         names = {id(t): name for name, t in (*structure.named_parameters(), *structure.named_buffers())}
-        return _with_tensors(structure, lambda t: values[names[id(t)]])
+        return with_tensors(structure, lambda t: values[names[id(t)]])
 
     def displacement(self) -> float:
         """|w - w_0| / |w_0| over the trainable parameters, computed as epsilon |theta| / |w_0| in float64.
@@ -207,7 +207,7 @@ def _check_net(net) -> None:
         raise ValueError(f"{type(net).__name__} has no trainable parameters: lazy training needs at least one")
 
 
-def _with_tensors(net: nn.Module, replace) -> nn.Module:
+def with_tensors(net: nn.Module, replace) -> nn.Module:
     """A deep copy of ``net`` in which ``replace`` gives each parameter's and buffer's value; ties stay tied."""
     memo = {id(p): nn.Parameter(replace(p), requires_grad=p.requires_grad) for p in net.parameters()}
     memo |= {id(b): replace(b) for b in net.buffers()}

@@ -50,6 +50,7 @@ def main() -> None:
         else:
             _hydra(application)()
             application.run_waiting()
+            application.print_plans()
     except KeyboardInterrupt as stop:
         Sweep.end_current()
         _say("stopped; what was trained is checkpointed, the same command goes on")
@@ -81,6 +82,7 @@ class Application:
     in_full: bool
     records: list[Record] = field(default_factory=list)
     waiting: list[tuple[Record, Experiment]] = field(default_factory=list)
+    to_plan: list[Experiment] = field(default_factory=list)
     failed: bool = False
 
     def run(self, cfg: DictConfig) -> None:
@@ -90,12 +92,15 @@ class Application:
         job = HydraConfig.get()
         sweep = Sweep.current() if job.mode == RunMode.MULTIRUN else None
         record = Record(job.job.num, sweep.shorten(job.overrides.task)) if sweep else Record(0)
+        if cfg.get("plan"):
+            self._keep_to_plan(cfg, job)
+            return
         if sweep:
             sweep.begin(record)
         try:  # an error that is raised here would have hydra end the sweep
             experiment = compose(cfg, _default_name(job.runtime.choices))
             if sweep and experiment.fused:
-                _check_launcher(job.launcher._target_)
+                _check_launcher(job.launcher._target_, "sweep.fused")
                 experiment.check()
                 self.waiting.append((record, experiment))
                 return
@@ -118,6 +123,23 @@ class Application:
             records = [record for record, _ in company]
             self._take(list(zip(records, outcomes, strict=True)), Sweep.current())
 
+    def print_plans(self) -> None:
+        """The plan of every company that is to be planned, on stdout."""
+        companies: dict[str, list[Experiment]] = {}
+        for experiment in self.to_plan:
+            companies.setdefault(experiment.company, []).append(experiment)
+        for company in companies.values():
+            print(type(company[0]).plan_together(company), end="\n\n")
+
+    def _keep_to_plan(self, cfg: DictConfig, job) -> None:
+        try:
+            experiment = compose(cfg, _default_name(job.runtime.choices))
+            _check_launcher(job.launcher._target_, "plan")
+            experiment.check()
+            self.to_plan.append(experiment)
+        except Exception as error:
+            self.fail(error, one_line(error))
+
     def fail(self, error: Exception, message: str) -> None:
         """Say what went wrong."""
         self.failed = True
@@ -127,6 +149,9 @@ class Application:
 
     def close(self) -> int:
         """Print the table of a sweep, what it lacks, and the directories; the exit code."""
+        if self.to_plan:
+            Sweep.end_current()
+            return int(self.failed)
         records, members = self.records, 0
         if sweep := Sweep.current():
             records, members = Sweep.end_current(), sweep.members
@@ -183,11 +208,11 @@ def _failed(record: Record) -> str:
     return f"{record.overrides} failed: {record.error}" if record.overrides else f"{record.error}"
 
 
-def _check_launcher(target: str) -> None:
+def _check_launcher(target: str, key: str) -> None:
     if not target.endswith("BasicLauncher"):
         raise ValueError(
-            f"sweep.fused=true trains its members in one process, which {target} does not: "
-            f"use hydra/launcher=basic, or sweep.fused=false"
+            f"{key}=true takes the members of a sweep in one process, which {target} does not: "
+            f"use hydra/launcher=basic, or {key}=false"
         )
 
 

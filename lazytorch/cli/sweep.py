@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ..runs import write_atomically
 
@@ -53,6 +54,7 @@ class Sweep:
             return []
         found = {record.number: replace(record, error=KILLED) for record in sweep._read("begun")}
         found |= {record.number: record for record in sweep.records()}
+        shutil.rmtree(hydra_folder("", plan=True), ignore_errors=True)
         shutil.rmtree(sweep.folder, ignore_errors=True)
         parent = Path(sweep.folder).parent
         if parent.is_dir() and not any(parent.iterdir()):
@@ -90,6 +92,14 @@ class Sweep:
     def _read(self, state: str) -> list[Record]:
         files = sorted(Path(self.folder).glob(f"*.{state}"), key=lambda file: int(file.stem))
         return [Record(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+
+def hydra_folder(runs_dir: str, plan: bool) -> str:
+    """Where hydra's own files of a sweep go: among the runs, or where nothing is to be written there, for a plan."""
+    return f"{tempfile.gettempdir()}/lazytorch-plan-{os.getpid()}" if plan else f"{runs_dir}/.hydra"
+
+
+OmegaConf.register_new_resolver("hydra_folder", hydra_folder, replace=True)
 
 
 class SweepCallback(Callback):

@@ -36,6 +36,8 @@ class Experiment:
     report: ClassVar[Report] = Report()
     #: Dotted fields in which experiments may differ that are run together, on one problem.
     together: ClassVar[tuple[str, ...]] = ()
+    #: Whether to say what a run will cost, and not to run it: a field of those that can, see :meth:`plan_together`.
+    plan: ClassVar[bool] = False
     #: Overrides that make a run of it tiny, for a test of its configuration.
     smoke: ClassVar[tuple[str, ...]] = ()
 
@@ -61,6 +63,11 @@ class Experiment:
     def run_together(cls, members: Sequence[tuple["Experiment", Run]]) -> list[dict | Exception]:
         """The summaries of several of one ``company``, or the error that has ended one."""
         return [experiment.run(run) for experiment, run in members]
+
+    @classmethod
+    def plan_together(cls, experiments: Sequence["Experiment"]) -> str:
+        """What running several of one ``company`` will cost, in words; nothing is written."""
+        raise NotImplementedError
 
     def is_done(self, summary: dict) -> bool:
         """Whether a run with this summary has nothing left to do."""

@@ -17,8 +17,10 @@ from ..training import Trainer, fit_together
 from ..training.precision import PRECISIONS
 from ..training.probes import STANDARD, Probe, declared_quantities, make_probes
 from ..training.script import start_from
+from ..training.settings import Settings
 from ..training.sinks import RunSink
 from .fields import check_ranges, key
+from .planning import log_plan, plan_in_full
 from .problem import NetworkExperiment, Problem
 from .run import Run
 
@@ -79,6 +81,7 @@ class Training(NetworkExperiment):
     evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last", at_least=1)
     stopping: Stopping = key(factory=Stopping, meaning="of training before its epochs")
     sweep: Sweep = key(factory=Sweep, meaning="of the members of a sweep")
+    plan: bool = key(False, "true: print what it costs, in time and memory; train and write nothing", result=False)
     resume: Any = key(
         True, "true: go on from this run's checkpoint; false: start over; a path: start from there", result=False
     )
@@ -140,12 +143,31 @@ class Training(NetworkExperiment):
         run.quantities |= declared_quantities(probes)
         return trainer
 
+    def settings(self) -> Settings:
+        """How it is trained."""
+        return Settings(
+            find_loss(self.loss),
+            self.optimizer.lr,
+            self.optimizer.momentum,
+            self.schedule.beta,
+            self.batch_size,
+            self.seed,
+            self.precision,
+            self.evaluate_every,
+            self.stopping.patience,
+            self.stopping.tolerance,
+        )
+
     def _probes(self, problem: Problem, x: Tensor) -> list[Callable]:
         """Those of names are shared by all that are run together, as one w_0 has one kernel there; others are not."""
         found = [find_probe(probe) for probe in self.probes]
         names = [probe for probe in found if isinstance(probe, str)]
         shared = problem.once("probes", lambda: dict(zip(names, make_probes(names, x), strict=True)))
         return [shared[probe] if isinstance(probe, str) else make_probes([probe], x)[0] for probe in found]
+
+    @classmethod
+    def plan_together(cls, experiments: Sequence["Training"]) -> str:
+        return plan_in_full(experiments)
 
     @classmethod
     def run_together(cls, members: Sequence[tuple["Training", Run]]) -> list[dict | Exception]:
@@ -156,6 +178,7 @@ class Training(NetworkExperiment):
                 log.info("alpha=%g goes on from epoch %d: %s", experiment.alpha, trainer.epoch, run.path)
             elif isinstance(experiment.resume, str):
                 trainer.resume(Path(experiment.resume).expanduser())
+        log_plan(members)
         trained = [run.prepared.member for _, run in members]
         try:
             fit_together([run.prepared for _, run in members], members[0][0].epochs)

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 import torch
@@ -104,12 +104,10 @@ class Loop:
                 parameters["lr"] = member.settings.learning_rate(member.state.epoch)
         with matmul_precision(settings.precision):
             outputs_of = side_by_side(group)
-            epoch, step = lead.position
-            for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=step):
-                for member, output in zip(group, outputs_of(x), strict=True):
-                    with member.guarded():
-                        _step(member, output().to(data.dtype), y)
-                    self.progress.update()
+            epoch, start = lead.position
+            for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=start):
+                step_together(group, outputs_of(x), y)
+                self.progress.update(len(group))
                 left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
                     group, outputs_of = left, side_by_side(left)
@@ -188,6 +186,13 @@ def _in_step(waiting: list[Member]) -> list[Member]:
 
 def _running(group: list[Member]) -> list[Member]:
     return [member for member in group if member.status == "running"]
+
+
+def step_together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor]], y: Tensor) -> None:
+    """A step of each member; what they share at w_0 is freed with ``outputs``, before anything else is done."""
+    for member, output in zip(group, outputs, strict=True):
+        with member.guarded():
+            _step(member, output().to(member.train.dtype), y)
 
 
 def _step(member: Member, outputs: Tensor, y: Tensor) -> None:

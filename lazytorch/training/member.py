@@ -80,7 +80,7 @@ class Member:
 
     def is_due(self, epochs: int) -> bool:
         """Whether to measure after the epoch that has just ended."""
-        return self.state.epoch % self.settings.evaluate_every == 0 or self.state.epoch == epochs
+        return self.settings.is_due(self.state.epoch, epochs)
 
     def is_unmeasured(self, epochs: int) -> bool:
         """At the start, and where a run ends whose last epoch was not due when it was trained."""

@@ -52,6 +52,10 @@ class Settings:
         """eta_t = eta_0 / (1 + beta t), with t the epoch from 0 (Chizat, Oyallon & Bach 2019, section 3.2)."""
         return self.lr / (1 + self.beta * epoch)
 
+    def is_due(self, epoch: int, epochs: int) -> bool:
+        """Whether to measure after this epoch of ``epochs``."""
+        return epoch % self.evaluate_every == 0 or epoch == epochs
+
     def has_settled(self, rows: Sequence[Mapping]) -> bool:
         """Whether training is to stop after these evaluations: the last ``patience`` of them, if that is not 0, have
         each a validation accuracy at most ``tolerance`` above the best of those before."""
