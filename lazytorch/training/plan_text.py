@@ -68,7 +68,8 @@ def _assumptions(plan: Plan) -> list[str]:
     return [
         f"Times assume {SUSTAINED:.0%} of the dense peaks, in TFLOP/s: {'; '.join(peaks)}. Probes are in float64.",
         "The released protocol is float64, f(w) - f(w_0) with both passes differentiated, one member after another.",
-        f"Memory is that of tensors, of which the images are {memory(plan.data)}; the process takes its own beside.",
+        f"Memory is that of tensors, {memory(plan.data)} of it the images'. The process takes its own beside, and on a",
+        "CPU glibc keeps up to as much again (MALLOC_MMAP_THRESHOLD_=1048576: little, in up to a third more time).",
     ]
 
 

@@ -15,6 +15,7 @@ from ..centered import CenteredModel
 from ..data import DeviceData
 from .counting import Cost, Counter, without_values
 from .evaluation import BATCH, evaluate, side_by_side
+from .isolation import enter_training
 from .loop import step_together
 from .member import Member
 from .objective import find_objective
@@ -130,9 +131,7 @@ def _members(net, heads, settings: Settings, alphas: Sequence[float], difference
     models = [CenteredModel(net, alpha, difference) for alpha in alphas]
     members = []
     for model in models:
-        if difference == "divided":
-            model.share_start(models[0])  # values that there are not cannot be compared
-        model.train()
+        enter_training(model)
         optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
         state = State(model, optimizer, torch.zeros(2, dtype=torch.float64))
         objective = find_objective(settings.loss)

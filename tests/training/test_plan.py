@@ -70,6 +70,7 @@ def test_the_operations_of_a_step_are_the_closed_formulas(members):
     assert plan.training.step.flops == of_step(of_mlp(8), members)
     assert plan.training.epoch == pytest.approx(of_step(of_mlp(8), members) * 61 / 8)
     assert plan.alone.step.flops == of_step(of_mlp(8), 1)
+    assert plan.training.amount.shapes == 4  # batches of 8 and 5, and of 61 and 23 in evaluations
     first, *others = of_mlp(61 + 23)
     evaluation = (1 + members) * first + (1 + 2 * members) * sum(others)
     assert plan.training.evaluation.flops == pytest.approx(evaluation, rel=1e-6)
@@ -92,6 +93,8 @@ def test_weights_are_held_once_and_what_moves_once_a_member(members):
     weights = 4 * sum(p.numel() for p in wide.parameters())
     lasting = (2 + 3 * members) * weights  # the network and w_0; theta, gradient and momentum
     assert plan.parameters == weights // 4
+    released = rehearse_released(lambda: wide, POINTS, Settings(batch_size=1))
+    assert released.live == pytest.approx(5 * 2 * weights, rel=0.01)  # two networks and gradients, and momentum
     assert 1.01 * lasting < plan.training.step.memory < lasting + 2 * weights
 
 
@@ -173,7 +176,7 @@ class Noisy(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer = nn.Linear(6, 3)
-        random.random(), numpy.random.rand()
+        random.random(), numpy.random.rand(), torch.manual_seed(3)
 
     def forward(self, x):
         return nn.functional.dropout(self.layer(x))
@@ -263,11 +266,13 @@ def test_a_network_that_needs_values_says_so(lazytorch, folder, values):
 
 def test_too_little_memory_is_said_and_not_tried(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "free_memory", lambda device: 1000)
-    assert "Not timed on cpu" in planning.plan_in_full([small(tmp_path, "x")])
+    text = planning.plan_in_full([small(tmp_path, "x", probes=("own.Probe",))])
+    assert "Not timed on cpu" in text and "it is your own" in text
 
 
 def test_parts_are_timed_on_a_member_alone():
-    trainer = lt.Trainer(lt.CenteredModel(network(), 1.0), TRAIN, TEST, probe_size=4)
+    net = nn.Sequential(network(), nn.Dropout())
+    trainer = lt.Trainer(lt.CenteredModel(net, 1.0), TRAIN, TEST, probe_size=4)
     before = torch.get_rng_state()
     timing = time_parts(trainer.member)
     assert torch.equal(before, torch.get_rng_state()) and timing.evaluated == 61
