@@ -31,9 +31,14 @@ def bar(iterable: Iterable[T] | None = None, **options: Any) -> tqdm[T]:
         defaults = {"dynamic_ncols": True, "mininterval": TERMINAL_INTERVAL}
     else:
         defaults = {"file": _Lines(), "mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL}
-    if os.environ.get(SWITCH) == "0":
+    if is_silent():
         options["disable"] = True
     return auto.tqdm(iterable, **(defaults | options))  # type: ignore[return-value]
+
+
+def is_silent() -> bool:
+    """Whether LAZYTORCH_PROGRESS=0 switches off what is only said on the way: bars, and the line of a plan."""
+    return os.environ.get(SWITCH) == "0"
 
 
 def progress(items: Sequence[T], what: str) -> tqdm[T]:

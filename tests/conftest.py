@@ -51,7 +51,12 @@ def forget(directory):
 
 @pytest.fixture
 def lazytorch(folder, monkeypatch, capfd):
-    """lazytorch(*arguments) -> (exit code, lines of stdout, stderr), run in an empty directory, as in a new process."""
+    """lazytorch(*arguments) -> (exit code, lines of stdout, stderr), run in an empty directory, as in a new process.
+
+    Without bars and plans, unless LAZYTORCH_PROGRESS=1.
+    """
+    if "LAZYTORCH_PROGRESS" not in os.environ:
+        monkeypatch.setenv("LAZYTORCH_PROGRESS", "0")
 
     def run(*arguments):
         forget(folder)
@@ -85,6 +90,7 @@ class Command:
 def server():
     """server(**request) -> its answer."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment.setdefault("LAZYTORCH_PROGRESS", "0")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, SERVER], text=True, bufsize=1, env=environment, **pipes) as process:
         assert process.stdout.readline() == "ready\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..progress import is_silent
 from ..training.placement import device_name, find_device, free_memory
 from ..training.plan import Plan, make_plan
 from ..training.plan_text import line, memory, spell, text
@@ -54,7 +55,7 @@ def log_plan(members: Sequence[tuple[Training, Run]]) -> None:
     """The plan of what is left of a training, in one line; or why there is none."""
     problem = members[0][1].problem
     epochs = members[0][0].epochs - min(run.prepared.epoch for _, run in members)
-    if epochs < 1:
+    if epochs < 1 or is_silent():
         return
     try:
         plan = _plan([experiment for experiment, _ in members], problem, lambda: problem.net, epochs)

@@ -86,7 +86,8 @@ def test_a_choice_that_does_not_exist_is_found_before_anything_is_run(lazytorch,
     assert not [path for path in folder.rglob("*") if path.is_file() and path.name != "multirun.yaml"]
 
 
-def test_side_by_side_over_alpha_and_learning_rate_is_the_sweep(lazytorch, tiny):
+def test_side_by_side_over_alpha_and_learning_rate_is_the_sweep(lazytorch, monkeypatch, tiny):
+    monkeypatch.setenv("LAZYTORCH_PROGRESS", "1")
     arguments = ("-m", *tiny, "alpha=1,inf", "optimizer.lr=0.1,0.2", "precision=float64", "probes=[displacement,ntk]")
     code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
     assert code == 0 and out == ["fused/mlp-digits"] and "4 models" in err

@@ -246,7 +246,8 @@ class Net(torch.nn.Module):
 
 
 @pytest.mark.parametrize("values", (False, True))
-def test_a_network_that_needs_values_says_so(lazytorch, folder, values):
+def test_a_network_that_needs_values_says_so(lazytorch, folder, monkeypatch, values):
+    monkeypatch.setenv("LAZYTORCH_PROGRESS", "1")
     (folder / "own.py").write_text(OWN.format(values=values))
     common = (
         "model=custom",
