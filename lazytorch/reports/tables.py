@@ -71,6 +71,8 @@ def statistics(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation; nan where there are too few values."""
     if not values:
         return math.nan, math.nan
+    if len(set(values)) == 1:  # without the rounding of a mean
+        return values[0], 0.0 if len(values) > 1 else math.nan
     mean = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(values)
     if len(values) < 2 or not math.isfinite(mean):
         return mean, math.nan
