@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .training import Training
 
 log = logging.getLogger(__name__)
+LONGEST = 60  # seconds that timing may take
 
 
 def plan_in_full(experiments: Sequence[Training]) -> str:
@@ -96,6 +97,8 @@ def _timed(plan: Plan, lead: Training, device: torch.device) -> str:
         return (
             f"Not timed on {where}: it has {memory(free)} free, which is too little; fewer members, or a narrower model"
         )
+    if device.type == "cpu" and (seconds := plan.alone.seconds_to_time(plan.probes.values())) > LONGEST:
+        return f"Not timed on {where}: a few steps and an evaluation would take about {spell(seconds)} there"
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         problem = lead.problem()
         timing = time_parts(lead.prepare(Run(directory_of(lead), problem)).member)

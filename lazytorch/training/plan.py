@@ -1,7 +1,7 @@
 """What a training will cost in operations, memory and hours, found before it by a rehearsal without values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..data import DeviceData
@@ -9,7 +9,7 @@ from .counting import Cost
 from .evaluation import BATCH
 from .rehearsal import Build, Rehearsal, rehearse, rehearse_released
 from .settings import Settings
-from .timing import Timing
+from .timing import STEPS, Timing
 
 #: Dense peaks in TFLOP/s by class of device and arithmetic, of which :data:`SUSTAINED` is assumed to be reached.
 PEAKS = {
@@ -56,6 +56,13 @@ class Part:
         """Of all steps and evaluations."""
         once = self.amount.epochs * self.epoch + self.amount.evaluations * self.evaluation.flops
         return self.amount.runs * once
+
+    def seconds_to_time(self, probes: Iterable[Cost]) -> float:
+        """About what :func:`lazytorch.training.timing.time_parts` takes of a CPU, for a part of one member."""
+        evaluation = self.evaluation.flops * min(1, BATCH / self.amount.evaluated)
+        training = (STEPS + 1) * self.step.flops + 2 * evaluation
+        probing = 2 * sum(cost.flops for cost in probes)
+        return training / rate("2 CPU cores", "float32") + probing / rate("2 CPU cores", "float64")
 
 
 @dataclass(frozen=True)
