@@ -20,7 +20,7 @@ def network():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("momentum", "share"), [(0.0, 0.9), (0.9, 0.5)])
+@pytest.mark.parametrize(("momentum", "share"), [pytest.param(0.0, 0.9, marks=pytest.mark.slow), (0.9, 0.5)])
 def test_the_linearized_model_follows_the_closed_form_step_for_step(tmp_path, momentum, share):
     net = network()
     generator = torch.Generator().manual_seed(1)

@@ -95,8 +95,8 @@ def test_held_out_images_are_trained_on_by_nobody(tmp_path):
 
 
 def test_a_run_that_has_settled_is_done(tmp_path):
-    keys = {"model": MLP, "optimizer": Optimizer(lr=0.1), "runs_dir": str(tmp_path), "probes": ()}
-    keys |= {"data": Data(train_size=100, test_size=20, validation_size=30), "stopping": Stopping(patience=1)}
-    run = perform(Training(epochs=40, **keys))
-    assert run.summary["has_settled"] and run.summary["epochs"] < 40
+    keys = {"model": MLP, "optimizer": Optimizer(lr=1e-6), "runs_dir": str(tmp_path), "probes": ()}
+    keys |= {"data": Data(train_size=100, test_size=20, validation_size=30)}
+    run = perform(Training(epochs=9, stopping=Stopping(patience=2, tolerance=0.9), **keys))
+    assert run.summary["has_settled"] and run.summary["epochs"] == 2
     assert Training(epochs=80, **keys).is_done(run.summary)
