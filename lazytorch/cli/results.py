@@ -4,10 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..durations import spell_seconds
 from ..quantities import find_quantity
 from ..runs import RunDirectory, label
 from ..verdict import outcome
-from .sweep import Record, spell_seconds
+from .sweep import Record
 
 SHOWN = ("train_accuracy", "test_accuracy", "displacement", "ntk_drift", "activation_stability", "linearization_error")
 NUMBERS = 8  # of an experiment that measures other things, the first ones

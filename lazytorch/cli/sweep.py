@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from ..durations import spell_seconds
 from ..runs import write_atomically
 
 VARIABLE = "LAZYTORCH_SWEEP"  # how the processes of a launcher know the sweep
@@ -126,10 +127,3 @@ def count_members(overrides: list[str]) -> tuple[int, list[str]]:
             if override.is_discrete_sweep():
                 count *= sum(1 for _ in override.sweep_string_iterator())
     return count, keys
-
-
-def spell_seconds(seconds: float) -> str:
-    """A duration in a word or two."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

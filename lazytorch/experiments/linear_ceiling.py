@@ -10,7 +10,7 @@ from torch import Tensor
 from ..kernels import empirical_ntk, plan_ntk
 from ..kernels.matrix import kernel_matrix, rounding_level
 from ..reports import Claim, Figure, Panel, Report, Table
-from ..theory.ridge import REGULARISERS, best_regulariser, coefficients, hold_out, one_hot
+from ..theory.ridge import REGULARISERS, accuracy, best_regulariser, coefficients, hold_out, one_hot
 from .fields import key
 from .problem import NetworkExperiment
 from .run import Run
@@ -194,7 +194,7 @@ def summarise(rows: Sequence[Mapping]) -> dict:
 
 
 def _accuracy(outputs: Tensor | None, labels: Tensor) -> float | None:
-    return None if outputs is None else (outputs.argmax(1) == labels).double().mean().item()
+    return None if outputs is None else accuracy(outputs, labels)
 
 
 def _remove_kernels(folder: Path) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..durations import spell_seconds
 from ..progress import is_silent
 from ..training.placement import device_name, find_device, free_memory
 from ..training.plan import Plan, make_plan
-from ..training.plan_text import line, memory, spell, text
+from ..training.plan_text import line, memory, text
 from ..training.timing import time_parts
 from .perform import directory_of
 from .problem import ImageExperiment, Images, build_network, describe
@@ -71,12 +72,10 @@ def _plan(experiments: Sequence[Training], images: Images, build, epochs: int | 
     lead, in_full = experiments[0], epochs is None
     alphas = [experiment.alpha for experiment in experiments]
     together = lead.fused or not in_full
-    train, test = images.data(lead.precision)
-    sets = {"train": train, "test": test, "validation": images.validation_data(lead.precision)}
     names = [probe for probe in lead.probes if isinstance(probe, str) and "." not in probe]
     plan = make_plan(
         build,
-        {name: data for name, data in sets.items() if data is not None},
+        images.served(lead.precision),
         lead.settings(),
         alphas if together else alphas[:1],
         epochs or lead.epochs,
@@ -98,11 +97,13 @@ def _timed(plan: Plan, lead: Training, device: torch.device) -> str:
             f"Not timed on {where}: it has {memory(free)} free, which is too little; fewer members, or a narrower model"
         )
     if device.type == "cpu" and (seconds := plan.alone.seconds_to_time(plan.probes.values())) > LONGEST:
-        return f"Not timed on {where}: a few steps and an evaluation would take about {spell(seconds)} there"
+        return f"Not timed on {where}: a few steps and an evaluation would take about {spell_seconds(seconds)} there"
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         problem = lead.problem()
         timing = time_parts(lead.prepare(Run(directory_of(lead), problem)).member)
-    return f"About {spell(plan.timed(timing))} on {where}, where a member's step took {timing.step:.3g} s just now"
+    return (
+        f"About {spell_seconds(plan.timed(timing))} on {where}, where a member's step took {timing.step:.3g} s just now"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -1,20 +1,18 @@
 """Prior features: the scattering transform and a regression on it, a row of the paper's figure 3(b)."""
 
-import math
-import os
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ..data import ImageSet
 from ..reports import Figure, Panel, Report, Table
 from ..reports.paper import FIGURE_3B_BARS, PRIOR_FEATURES
 from ..theory.regression import FeatureRegression
-from ..theory.ridge import best_regulariser, hold_out, one_hot
+from ..theory.ridge import accuracy, best_regulariser, hold_out, one_hot
 from ..theory.scattering import Scattering
+from ..training.placement import free_memory
 from ..training.precision import data_type, matmul_precision
 from .fields import key
 from .problem import ImageExperiment, Images
@@ -81,10 +79,11 @@ class PriorFeatures(ImageExperiment):
         problem, dtype = run.problem, data_type(self.precision)
         scattering = Scattering(tuple(problem.train.images.shape[-2:]), self.octaves, self.angles)
         needed = self._numbers(problem, scattering) * dtype.itemsize
-        if needed > (there := _memory(problem.device)):
+        there = free_memory(problem.device)
+        if there is not None and needed > there:
             raise ValueError(
                 f"the regression on {len(problem.train)} images takes {needed / 2**30:.0f} GiB of memory, and "
-                f"{problem.device} has {there / 2**30:.0f}: use data.train_size=..., classifier=ridge or "
+                f"{problem.device} has {there / 2**30:.0f} free: use data.train_size=..., classifier=ridge or "
                 "precision=float32"
             )
         return scattering.to(problem.device, dtype), hold_out(problem.train.labels, self.seed)
@@ -102,8 +101,8 @@ class PriorFeatures(ImageExperiment):
                 "regularisers, or precision=float64"
             )
         return {
-            "train_accuracy": _accuracy(outputs[0], train.labels),
-            "test_accuracy": _accuracy(outputs[1], test.labels),
+            "train_accuracy": accuracy(outputs[0], train.labels),
+            "test_accuracy": accuracy(outputs[1], test.labels),
             **best,
             "features": features.shape[1],
         }
@@ -169,15 +168,4 @@ def _regression(fitted: Tensor, others: Tensor, images: ImageSet) -> FeatureRegr
 
 def _validation(search: FeatureRegression, regulariser: float, bandwidth: float | None, labels: Tensor) -> dict:
     outputs = search.outputs(regulariser, bandwidth)
-    return {"validation_accuracy": None if outputs is None else _accuracy(outputs[1], labels)}
-
-
-def _accuracy(outputs: Tensor, labels: Tensor) -> float:
-    return (outputs.argmax(1) == labels.to(outputs.device)).double().mean().item()
-
-
-def _memory(device: torch.device) -> float:
-    """Bytes that there are."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    return {"validation_accuracy": None if outputs is None else accuracy(outputs[1], labels)}

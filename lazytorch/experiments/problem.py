@@ -123,14 +123,11 @@ class Images:
     def data(self, precision: str) -> tuple[DeviceData, DeviceData]:
         """Training and test set on the device in the type of ``precision``, normalised by the configured or the
         training images' statistics, the training set augmented; the same objects at every call."""
-        served = self._serve(precision)
+        served = self.served(precision)
         return served["train"], served["test"]
 
-    def validation_data(self, precision: str) -> DeviceData | None:
-        """As :meth:`data`, of the images that are held out, None if none are."""
-        return self._serve(precision).get("validation")
-
-    def _serve(self, precision: str) -> dict[str, DeviceData]:
+    def served(self, precision: str) -> dict[str, DeviceData]:
+        """As :meth:`data`, of every set that there is: train, test, and validation if images are held out."""
         dtype = data_type(precision)
         return self.once(dtype, lambda: serve(self.sets, self.keys, dtype, self.device))
 
@@ -143,7 +140,7 @@ class Images:
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Of every set, whatever the precision."""
-        return {name: served.fingerprint() for name, served in self._serve("float32").items()}
+        return {name: served.fingerprint() for name, served in self.served("float32").items()}
 
     @property
     def about(self) -> dict:

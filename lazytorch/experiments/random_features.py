@@ -11,7 +11,7 @@ from ..reports import Figure, Panel, Report, Table
 from ..reports.paper import FIGURE_3B_BARS, RANDOM_FEATURES
 from ..theory.feature_ridge import FeatureRidge, count_features, feature_ridge
 from ..theory.random_features import check_size, draw_filters
-from ..theory.ridge import best_regulariser, hold_out, one_hot
+from ..theory.ridge import accuracy, best_regulariser, hold_out, one_hot
 from .accumulation import accumulate
 from .fields import key
 from .problem import ImageExperiment, Images
@@ -82,8 +82,8 @@ class RandomFeatures(ImageExperiment):
         regulariser, outputs = _refit(ridge, accuracies)
         shutil.rmtree(checkpoint.parent, ignore_errors=True)
         return {
-            "test_accuracy": _accuracy(outputs[len(order) :], labels[len(order) :]),
-            "train_accuracy": _accuracy(outputs[: len(order)], labels[: len(order)]),
+            "test_accuracy": accuracy(outputs[len(order) :], labels[len(order) :]),
+            "train_accuracy": accuracy(outputs[: len(order)], labels[: len(order)]),
             "validation_accuracy": accuracies[regulariser],
             "regulariser": regulariser,
             "features": count_features(ridge.images, ridge.filters),
@@ -101,8 +101,8 @@ class RandomFeatures(ImageExperiment):
         known = {row["regulariser"] for row in run.table("regulariser")}
         left = [regulariser for regulariser in self.regularisers if regulariser not in known]
         for regulariser, outputs in zip(run.progress(left, "regularisers"), ridge.held_out_outputs(left), strict=True):
-            accuracy = None if outputs is None else _accuracy(outputs, labels)
-            run.part("regulariser", lambda found=accuracy: {"validation_accuracy": found}, regulariser=regulariser)
+            found = None if outputs is None else accuracy(outputs, labels)
+            run.part("regulariser", lambda found=found: {"validation_accuracy": found}, regulariser=regulariser)
         return {row["regulariser"]: row["validation_accuracy"] for row in run.table("regulariser")}
 
 
@@ -111,7 +111,3 @@ def _refit(ridge: FeatureRidge, accuracies: dict[float, float | None]) -> tuple[
     best = best_regulariser(accuracies)
     outputs = ridge.outputs(best)
     return (best, outputs) if outputs is not None else _refit(ridge, accuracies | {best: None})
-
-
-def _accuracy(outputs: Tensor, labels: Tensor) -> float:
-    return (outputs.argmax(1).cpu() == labels).sum().item() / len(labels)

@@ -135,7 +135,7 @@ class Training(NetworkExperiment):
             seed=self.seed,
             precision=self.precision,
             evaluate_every=self.evaluate_every,
-            validation=problem.validation_data(self.precision),
+            validation=problem.served(self.precision).get("validation"),
             patience=self.stopping.patience,
             tolerance=self.stopping.tolerance,
         )

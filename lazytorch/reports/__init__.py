@@ -1,6 +1,7 @@
 """Figures and tables, declared by experiments and drawn from run directories alone, beside the published numbers."""
 
-from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table, read_item
+from .item import read_item
+from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table
 from .training import TRAINING
 
 __all__ = [

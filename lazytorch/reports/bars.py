@@ -22,7 +22,7 @@ def draw_bars(section: Section, item: Bars) -> tuple[Canvas | None, list[str]]:
     rows = [row for row in item.published.rows if row.values.get(item.value) is not None]
     ours = {row.label: [g for g in described(section, row) if g.results(item.value)] for row in rows}
     if not any(ours.values()):
-        return None, [f"No {item.value.replace('_', ' ')}: none of the runs has it."]
+        return None, ["None of these runs, finished, is one that the published rows describe."]
     quantity = section.quantity(item.value)
     scale = 100 if quantity.percent else 1
     with house_style():

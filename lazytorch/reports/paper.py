@@ -87,7 +87,7 @@ RANDOM_FEATURES = Published(
         PublishedRow(
             f"Random features, {name} filters",
             {"test_accuracy": accuracy},
-            where={"data.augment": "none"},  # every run
+            where={"_target_": f"{EXPERIMENTS}random_features.RandomFeatures"},
             protocol={"filters": filters},
         )
         for name, filters, accuracy in (("32k", 32768, 0.833), ("256k", 262144, 0.842))

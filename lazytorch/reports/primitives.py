@@ -1,8 +1,7 @@
 """What a report shows, declared: figures, tables, claims and published numbers.
 
-Every primitive is plain data in another form: ``to_dict`` makes mappings, lists, strings and numbers of it that strict
-JSON can hold (infinity is "inf"), and ``from_dict`` makes the primitive again. A run writes its report into
-report.json; whoever draws it needs neither the experiment's class nor matplotlib to read it.
+Every primitive is plain data in another form (:class:`.item.Item`): a run writes its report into report.json, and
+whoever draws it needs neither the experiment's class nor matplotlib to read it.
 
 A ``table`` is "summary" (one row a run: what the run measured), "metrics" (one row an evaluation) or the name of a csv
 of the run directory. Rows have besides the fields of their run, by dotted name (``optimizer.lr``) or its last part.
@@ -10,38 +9,11 @@ of the run directory. Rows have besides the fields of their run, by dotted name 
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+
+from .item import Item, check_items, check_text, check_where, mapping, read_item, set_names, short
 
 SCALES = (None, "linear", "log")
-
-
-def _mapping():
-    return field(default_factory=dict, hash=False)
-
-
-class Item:
-    """A primitive."""
-
-    def to_dict(self) -> dict:
-        """The primitive as plain data; ``from_dict`` makes it again."""
-        shown = (one for one in fields(self) if one.metadata.get("plain", True))
-        return {"kind": type(self).__name__} | {one.name: _plain(getattr(self, one.name)) for one in shown}
-
-    @classmethod
-    def from_dict(cls, document: object) -> "Item":
-        """The primitive that ``to_dict`` described.
-
-        Raises:
-            ValueError: it describes none of this kind.
-        """
-        item = read_item(document)
-        if not isinstance(item, cls):
-            raise ValueError(f"a {cls.__name__} is expected, not a {type(item).__name__}")
-        return item
-
-    @classmethod
-    def _from_values(cls, values: dict) -> "Item":
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -71,7 +43,7 @@ class Panel(Item):
     by: str | None = None
     guides: tuple[float, ...] = ()
     bounds: tuple[str, ...] = ()
-    where: Mapping = _mapping()
+    where: Mapping = mapping()
     marks: str | tuple[str, ...] | None = ()
     title: str = ""
     ylabel: str = ""
@@ -80,9 +52,9 @@ class Panel(Item):
     trajectory: bool = False
 
     def __post_init__(self):
-        _check_text(self, "table", "x", "title", "ylabel")
+        check_text(self, "table", "x", "title", "ylabel")
         for name in ("y", "bounds", "marks"):
-            _set_names(self, name)
+            set_names(self, name)
         guides = self.guides if isinstance(self.guides, tuple | list) else (self.guides,)
         if not all(isinstance(slope, int | float) and math.isfinite(slope) for slope in guides):
             raise ValueError(f"Panel(guides={self.guides!r}): give slopes, as guides=(-1, -2)")
@@ -93,7 +65,7 @@ class Panel(Item):
             raise TypeError(f"Panel(by={self.by!r}): give the name of a column")
         if self.xscale not in SCALES or self.yscale not in SCALES:
             raise ValueError(f"Panel has the scales {self.xscale!r}, {self.yscale!r}: use 'linear', 'log' or None")
-        _check_where(self)
+        check_where(self)
 
 
 @dataclass(frozen=True)
@@ -107,12 +79,12 @@ class HeatMap(Item):
     x: str
     y: str
     value: str
-    where: Mapping = _mapping()
+    where: Mapping = mapping()
     title: str = ""
 
     def __post_init__(self):
-        _check_text(self, "table", "x", "y", "value", "title")
-        _check_where(self)
+        check_text(self, "table", "x", "y", "value", "title")
+        check_where(self)
 
 
 @dataclass(frozen=True, init=False)
@@ -126,10 +98,10 @@ class Figure(Item):
     def __init__(self, name: str, *panels: Panel | HeatMap, caption: str = ""):
         for key, value in (("name", name), ("panels", panels), ("caption", caption)):
             object.__setattr__(self, key, value)
-        _check_text(self, "name", "caption")
+        check_text(self, "name", "caption")
         if not name:
             raise ValueError("Figure('') has no name: give one, of which its files are named")
-        _check_items(self, panels, Panel | HeatMap)
+        check_items(self, panels, Panel | HeatMap)
 
     @classmethod
     def _from_values(cls, values: dict) -> "Figure":
@@ -149,8 +121,8 @@ class Table(Item):
     title: str = ""
 
     def __post_init__(self):
-        _check_text(self, "table", "title")
-        _set_names(self, "columns")
+        check_text(self, "table", "title")
+        set_names(self, "columns")
 
 
 @dataclass(frozen=True)
@@ -166,7 +138,7 @@ class Claim(Item):
     source: str = ""
 
     def __post_init__(self):
-        _check_text(self, "text", "source")
+        check_text(self, "text", "source")
         if self.check is not None and not callable(self.check):
             raise TypeError(f"Claim(check={self.check!r}): give a function of the summary")
 
@@ -183,14 +155,14 @@ class PublishedRow(Item):
     """
 
     label: str
-    values: Mapping = _mapping()
-    where: Mapping = _mapping()
-    protocol: Mapping = _mapping()
+    values: Mapping = mapping()
+    where: Mapping = mapping()
+    protocol: Mapping = mapping()
 
     def __post_init__(self):
-        _check_text(self, "label")
+        check_text(self, "label")
         for name in ("values", "where", "protocol"):
-            _check_where(self, name)
+            check_where(self, name)
         for key, value in self.values.items():
             if isinstance(value, bool) or not isinstance(value, int | float | None):
                 raise TypeError(f"PublishedRow {self.label!r} has {key}={value!r}: give a number, or None")
@@ -211,14 +183,14 @@ class Published(Item):
     title: str
     source: str
     rows: tuple[PublishedRow, ...] = ()
-    protocol: Mapping = _mapping()
+    protocol: Mapping = mapping()
     text: str = ""
 
     def __post_init__(self):
-        _check_text(self, "title", "source", "text")
+        check_text(self, "title", "source", "text")
         object.__setattr__(self, "rows", tuple(self.rows))
-        _check_items(self, self.rows, PublishedRow)
-        _check_where(self, "protocol")
+        check_items(self, self.rows, PublishedRow)
+        check_where(self, "protocol")
 
 
 @dataclass(frozen=True)
@@ -234,8 +206,8 @@ class Bars(Item):
     caption: str = ""
 
     def __post_init__(self):
-        _check_text(self, "name", "value", "caption")
-        _check_items(self, (self.published,), Published)
+        check_text(self, "name", "value", "caption")
+        check_items(self, (self.published,), Published)
 
     @classmethod
     def _from_values(cls, values: dict) -> "Bars":
@@ -258,8 +230,8 @@ class Chosen(Item):
     def __init__(self, over: str, by: str, *items: Item):
         for key, value in (("over", over), ("by", by), ("items", items)):
             object.__setattr__(self, key, value)
-        _check_text(self, "over", "by")
-        _check_items(self, items, Figure | Table)
+        check_text(self, "over", "by")
+        check_items(self, items, Figure | Table)
 
     @classmethod
     def _from_values(cls, values: dict) -> "Chosen":
@@ -276,8 +248,8 @@ class Report(Item):
     def __init__(self, *items: Item, title: str = ""):
         object.__setattr__(self, "items", items)
         object.__setattr__(self, "title", title)
-        _check_text(self, "title")
-        _check_items(self, items, Figure | Table | Claim | Published | Chosen | Bars)
+        check_text(self, "title")
+        check_items(self, items, Figure | Table | Claim | Published | Chosen | Bars)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -292,10 +264,10 @@ class Report(Item):
             ValueError: it describes none.
         """
         if not isinstance(document, Mapping):
-            raise ValueError(f"a report is a mapping, not {_short(document)}")
+            raise ValueError(f"a report is a mapping, not {short(document)}")
         title, items = document.get("title") or "", document.get("items") or ()
         if not isinstance(items, list | tuple):
-            raise ValueError(f"the items of a report are a list, not {_short(items)}")
+            raise ValueError(f"the items of a report are a list, not {short(items)}")
         try:
             return cls(*map(read_item, items), title=title)
         except TypeError as error:
@@ -304,76 +276,3 @@ class Report(Item):
     @classmethod
     def _from_values(cls, values: dict) -> "Report":
         return cls.from_dict(values)
-
-
-KINDS = {
-    cls.__name__: cls for cls in (Panel, HeatMap, Figure, Table, Claim, PublishedRow, Published, Bars, Chosen, Report)
-}
-PARTS = ("panels", "rows", "items")  # fields that hold primitives themselves
-
-
-def read_item(document: object) -> Item:
-    """The primitive that ``to_dict`` described.
-
-    Raises:
-        ValueError: it describes none.
-    """
-    kind = document.get("kind") if isinstance(document, Mapping) else document
-    if not isinstance(document, Mapping) or not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"a report has no item of kind {_short(kind)}; the kinds are {', '.join(KINDS)}")
-    cls = KINDS[kind]
-    known = {one.name for one in fields(cls)}
-    if unknown := [key for key in document if key != "kind" and key not in known]:
-        raise ValueError(f"{cls.__name__} has no field {_short(unknown[0])}; its fields are {', '.join(sorted(known))}")
-    try:
-        values = {k: tuple(map(read_item, v)) if k in PARTS else v for k, v in document.items() if k != "kind"}
-        return cls._from_values(values)
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__} in a report: {error}") from None
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Item):
-        return value.to_dict()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return value
-
-
-def _check_text(item: Item, *names: str) -> None:
-    for name in names:
-        if not isinstance(getattr(item, name), str):
-            raise TypeError(f"{type(item).__name__}({name}={_short(getattr(item, name))}): give a string")
-
-
-def _set_names(item: Item, name: str) -> None:
-    """Make the field a tuple of names."""
-    value = getattr(item, name)
-    names = () if value is None else (value,) if isinstance(value, str) else value
-    if not isinstance(names, tuple | list) or not all(isinstance(one, str) for one in names):
-        raise TypeError(f"{type(item).__name__}({name}={_short(value)}): give the name of a column, or several")
-    object.__setattr__(item, name, tuple(names))
-
-
-def _check_where(item: Item, name: str = "where") -> None:
-    value = getattr(item, name)
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{type(item).__name__}({name}={_short(value)}): give a mapping of columns to values")
-    for key, one in value.items():
-        if not isinstance(one, str | int | float | None) or (isinstance(one, float) and math.isnan(one)):
-            raise TypeError(f"{type(item).__name__}({name}) has {key}={_short(one)}: give a number, a string or None")
-
-
-def _check_items(item: Item, items: tuple, kinds) -> None:
-    for one in items:
-        if not isinstance(one, kinds):
-            raise TypeError(f"{type(item).__name__} cannot hold {_short(one)}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

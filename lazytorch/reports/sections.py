@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ..quantities import Quantity, find_quantity
+from .item import Item
 from .labels import OTHER, labels
-from .primitives import Figure, Item, Report
+from .primitives import Figure, Report
 from .reading import Run
 from .training import TRAINING
 from .values import key_of, last_part, number, order_of

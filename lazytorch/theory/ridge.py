@@ -25,6 +25,11 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return torch.nn.functional.one_hot(labels, classes).double()
 
 
+def accuracy(outputs: Tensor, labels: Tensor) -> float:
+    """The share of ``outputs`` (n, K) whose largest is that of the label (n,)."""
+    return (outputs.argmax(1) == labels.to(outputs.device)).sum().item() / len(labels)
+
+
 def coefficients(gram: Tensor, targets: Tensor, regulariser: float) -> Tensor | None:
     """(G + r m I)^-1 T of a (d, d) positive semi-definite G and (d, K) T, with m = tr G / d, the mean eigenvalue.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..durations import spell_seconds
 from .counting import Cost
 from .plan import PEAKS, SUSTAINED, Part, Plan
 
@@ -12,7 +13,7 @@ def line(plan: Plan) -> str:
     """The plan in one line."""
     amount = plan.training.amount
     beside = f" of {amount.members} models side by side" if amount.members > 1 else ""
-    hours = ", ".join(f"{spell(seconds)} on {device}" for device in PEAKS if (seconds := plan.seconds(device)))
+    hours = ", ".join(f"{spell_seconds(seconds)} on {device}" for device in PEAKS if (seconds := plan.seconds(device)))
     return (
         f"plan: {flops(plan.flops)}{beside}, {memory(plan.memory)} of tensors at the peak; "
         f"about {hours} ({plan.precision}, at {SUSTAINED:.0%} of the dense peak), without probes"
@@ -56,9 +57,9 @@ def _cells(cost: Cost) -> tuple[str, str]:
 def _hours(plan: Plan) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("", *PEAKS)]
     seconds = [plan.seconds(device) for device in PEAKS]
-    rows.append((f"this run, {plan.precision}", *("-" if s is None else spell(s) for s in seconds)))
+    rows.append((f"this run, {plan.precision}", *("-" if s is None else spell_seconds(s) for s in seconds)))
     if plan.released:
-        rows.append(("released protocol, float64", *(spell(plan.released_seconds(device)) for device in PEAKS)))
+        rows.append(("released protocol, float64", *(spell_seconds(plan.released_seconds(device)) for device in PEAKS)))
     return rows
 
 
@@ -84,22 +85,10 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def flops(number: float) -> str:
     """With a prefix."""
-    return _prefixed(number, UNITS, "FLOP")
-
-
-def _prefixed(number: float, units: Sequence[tuple[float, str]], name: str) -> str:
-    size, prefix = next(((size, prefix) for size, prefix in units if number >= size), (1, ""))
-    return f"{number / size:.3g} {prefix}{name}"
+    size, prefix = next(((size, prefix) for size, prefix in UNITS if number >= size), (1, ""))
+    return f"{number / size:.3g} {prefix}FLOP"
 
 
 def memory(number: float) -> str:
     """In MiB or GiB."""
     return f"{number / 2**20:.0f} MiB" if number < 2**30 else f"{number / 2**30:.2f} GiB"
-
-
-def spell(seconds: float) -> str:
-    """A duration in seconds, minutes, hours or days."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.2g} s"

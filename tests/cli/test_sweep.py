@@ -11,6 +11,8 @@ from lazytorch.cli.application import Application
 from lazytorch.cli.sweep import KILLED, VARIABLE, Record, Sweep, SweepCallback
 from lazytorch.runs import RunDirectory
 
+SECONDS = r"(0\.\d+|[1-9](\.\d)?|\d\d) s"  # with two digits, of a sweep of four tiny runs
+
 
 def runs(folder):
     return [RunDirectory(path) for path in sorted(Path(folder).iterdir())]
@@ -51,7 +53,8 @@ def test_a_sweep_prints_where_it_is_and_what_came_out(lazytorch, folder, tiny):
     lines = [line for line in err.splitlines() if line.startswith("lazytorch: [")]
     assert [re.search(r"\[(\d)/4", line).group(1) for line in lines] == ["1", "2", "3", "4"]
     assert all(
-        re.match(r"lazytorch: \[\d/4, \d+ s left\] finished in \d+ s; train accuracy", line) for line in lines[:3]
+        re.match(rf"lazytorch: \[\d/4, {SECONDS} left\] finished in {SECONDS}; train accuracy", line)
+        for line in lines[:3]
     )
     assert "left" not in lines[3] and all("test accuracy" in line and "runs/" in line for line in lines)
     head, *rows = err.splitlines()[-5:]

@@ -137,11 +137,11 @@ def test_what_cannot_be_is_refused(lazytorch, keys, words):
 def test_what_does_not_fit_into_memory_is_refused(lazytorch, monkeypatch):
     for classifier, kernel in (("ridge", 4 * 80**2), ("rbf", 4 * 100**2 + 2 * 100 * 40)):
         needed = 8 * ((3 * 100 + 2 * 40) * 80 + kernel)
-        monkeypatch.setattr(prior_features, "_memory", lambda device, there=needed - 1: there)
+        monkeypatch.setattr(prior_features, "free_memory", lambda device, there=needed - 1: there)
         code, _, err = lazytorch(*SMALL, "data.train_size=100", f"classifier={classifier}")
         assert code == 1 and "the regression on 100 images takes" in err and "data.train_size=..." in err
-        monkeypatch.setattr(prior_features, "_memory", lambda device, there=needed: there)
+        monkeypatch.setattr(prior_features, "free_memory", lambda device, there=needed: there)
         code, _, err = lazytorch(*SMALL, "data.train_size=100", f"classifier={classifier}")
         assert code == 0, err
     monkeypatch.undo()
-    assert prior_features._memory(torch.device("cpu")) > 2**27
+    assert prior_features.free_memory(torch.device("cpu")) > 2**27

@@ -83,7 +83,7 @@ def test_nothing_is_drawn_of_no_run(write, tmp_path):
     write({"seed": 0}, status=None, report=REPORT, base=base("a.Features"))
     (section,) = found(tmp_path)
     canvas, notes = draw_bars(section, section.report.items[1])
-    assert canvas is None and notes == ["No test accuracy: none of the runs has it."]
+    assert canvas is None and notes == ["None of these runs, finished, is one that the published rows describe."]
 
 
 def test_bars_are_plain_data_and_come_back():

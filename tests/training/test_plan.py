@@ -19,7 +19,7 @@ from lazytorch.experiments import Data, Training, perform, planning, training
 from lazytorch.models.vgg import STAGES
 from lazytorch.training.counting import Cost, without_values
 from lazytorch.training.plan import Amount, Part, Plan, make_plan, rate
-from lazytorch.training.plan_text import flops, line, memory, spell
+from lazytorch.training.plan_text import flops, line, memory
 from lazytorch.training.rehearsal import rehearse, rehearse_released
 from lazytorch.training.settings import Settings
 from lazytorch.training.timing import Timing, time_parts
@@ -155,7 +155,6 @@ def test_evaluations_are_those_of_the_loop():
 
 def test_numbers_in_words():
     assert (flops(1.5e12), flops(0), memory(3 * 2**20), memory(2**31)) == ("1.5 TFLOP", "0 FLOP", "3 MiB", "2.00 GiB")
-    assert (spell(119), spell(150), spell(7200), spell(200_000)) == ("1.2e+02 s", "2.5 min", "2 h", "2.31 days")
 
 
 def test_the_probes_are_counted_and_what_needs_values_says_so():
