@@ -10,14 +10,16 @@ PANELS = {
     "displacement_by_module": ("displacement |w - w_0| / |w_0|", "log"),
 }
 NAMED = 20  # layers in a legend, evenly spaced where there are more
+WIDTH, HEIGHT, LEFT, RIGHT, LETTER = 5.5, 4.0, 0.75, 0.55, 0.065  # inches, of a panel, its margins and its legend
 
 
 def layers_image(rows: list[dict]) -> np.ndarray:
     """Activation stability and displacement of every layer against the epoch, as RGB (height, width, 3) uint8."""
-    figure = Figure(figsize=(11, 4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(len(PANELS) * WIDTH, HEIGHT), dpi=100)
     canvas = FigureCanvasAgg(figure)
-    for axes, (name, (label, scale)) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+    for place, (name, (label, scale)) in enumerate(PANELS.items()):
         layers = [layer for layer, value in (rows[-1].get(name) or {}).items() if value is not None]
+        axes = _axes(figure, place, max(map(len, layers), default=0))
         for index, layer in enumerate(layers):
             values = [(row.get(name) or {}).get(layer) for row in rows]
             shown = [np.nan if value is None or (value == 0 and scale == "log") else value for value in values]
@@ -30,3 +32,14 @@ def layers_image(rows: list[dict]) -> np.ndarray:
             axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def _axes(figure: Figure, place: int, letters: int):
+    """The panel at ``place`` from the left, with room for names of so many letters.
+
+    A layout engine would find that room in more time than the drawing takes.
+    """
+    legend = min(RIGHT + LETTER * letters, WIDTH / 2)
+    left, width = place * WIDTH + LEFT, WIDTH - LEFT - legend
+    whole = len(PANELS) * WIDTH
+    return figure.add_axes((left / whole, 0.14, width / whole, 0.8))
