@@ -35,10 +35,10 @@ class Anchored(nn.Module):
         named, buffers = dict(net.named_parameters()), dict(net.named_buffers())
         trainable = {name: parameter.detach() for name, parameter in named.items() if parameter.requires_grad}
         # "theta" and "initial" are set beside add_module, which refuses names that are also properties.
-        self._modules["theta"] = _Tree({k: nn.Parameter(torch.zeros_like(t)) for k, t in trainable.items()})
-        self._modules["initial"] = _Tree({k: t.detach().clone() for k, t in (named | buffers).items()})
+        self._modules["theta"] = Tensors({k: nn.Parameter(torch.zeros_like(t)) for k, t in trainable.items()})
+        self._modules["initial"] = Tensors({k: t.detach().clone() for k, t in (named | buffers).items()})
         floating = {k: t for k, t in buffers.items() if t.is_floating_point()}
-        self._modules["buffer_differences"] = _Tree({k: torch.zeros_like(t) for k, t in floating.items()})
+        self._modules["buffer_differences"] = Tensors({k: torch.zeros_like(t) for k, t in floating.items()})
         self._parameter_names = tuple(named)
         # The structure alone, on the meta device; kept in a tuple so that its parameters are not this module's.
         self._structure = (with_tensors(net, lambda t: t.detach().to("meta")),)
@@ -160,7 +160,7 @@ class Anchored(nn.Module):
         return f"{type(self.structure).__name__}, alpha={self.alpha:g}"
 
 
-class _Tree(nn.Module):
+class Tensors(nn.Module):
     """Parameters and buffers under the dotted names they have in another module."""
 
     def __init__(self, tensors: dict[str, Tensor]):
@@ -170,7 +170,7 @@ class _Tree(nn.Module):
             place = self
             for part in path:
                 if part not in place._modules:
-                    place._modules[part] = _Tree({})
+                    place._modules[part] = Tensors({})
                 place = place._modules[part]
             if isinstance(tensor, nn.Parameter):
                 place._parameters[leaf] = tensor

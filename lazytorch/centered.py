@@ -9,7 +9,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from .anchored import Anchored
+from .anchored import Anchored, Tensors
 from .differences import Pair, Program
 from .differences.pair import is_continuous, value, varies
 from .differences.program import Observer
@@ -82,6 +82,11 @@ class CenteredModel(Anchored):
     def own_start(self) -> None:
         """Take a copy of the tensors of w_0 and its buffers, which other models may change from here on."""
         self._modules["initial"] = copy.deepcopy(self._modules["initial"])
+
+    def own_buffers(self) -> None:
+        """As :meth:`own_start`, of the buffers alone, which training changes."""
+        buffers = self.initial_buffers()
+        self._modules["initial"] = Tensors({k: t.clone() if k in buffers else t for k, t in self._initial().items()})
 
     def forward_recorded(self, record: dict, *args, **kwargs):
         """As a call of the model; models that share their start and are given one ``record`` compute it once."""

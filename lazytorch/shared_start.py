@@ -49,6 +49,19 @@ def separate(model: Anchored) -> None:
         model.own_start()
 
 
+def separate_buffers(model: Anchored) -> None:
+    """Give a model buffers of its own again, as it stays where it is while others train; w_0 is in common still."""
+    if isinstance(model, CenteredModel):
+        model.own_buffers()
+
+
+def lend_weights(model: Anchored, net: torch.nn.Module) -> None:
+    """Let ``net``, whose weights are w_0, hold the model's own tensors of them, so that they are in memory once."""
+    start = model.initial_weights()
+    for name, parameter in net.named_parameters():
+        parameter.data = start[name]
+
+
 def can_share(left: Anchored, right: Anchored) -> bool:
     """Whether both are divided differences of the same module in the same mode, with equal w_0 and buffers there."""
     if not all(isinstance(model, CenteredModel) and model.difference == "divided" for model in (left, right)):

@@ -1,7 +1,8 @@
 """Products: B(u, v) has the divided difference B(du, v + eps dv) + B(u, dv).
 
 The gradient in dv is that of B(u + eps du, dv), so each product costs two calls forward and two backward
-(Reps & Rall 2003, section 4, for the rule; the fused gradient follows from D_eps B's derivative being B's at w).
+(Reps & Rall 2003, section 4, for the rule; the fused gradient follows from D_eps B's derivative being B's at w). The
+weights v + eps dv are formed once more in the backward pass, as one layer's at a time take less memory than all.
 """
 
 import torch
@@ -17,16 +18,19 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, epsilon, geometry, u, du, v, dv, db):
-        input_, weight = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
-        ctx.geometry, ctx.bias_sizes = geometry, None if db is None else db.shape
-        ctx.save_for_backward(input_, weight)
-        return aten.convolution(du, weight, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
+        ctx.epsilon, ctx.geometry, ctx.bias_sizes = epsilon, geometry, None if db is None else db.shape
+        ctx.save_for_backward(Pair(u, du).value(epsilon), v, dv)
+        return aten.convolution(du, Pair(v, dv).value(epsilon), None, *geometry).add_(
+            aten.convolution(u, dv, db, *geometry)
+        )
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
+        input_, *weight = ctx.saved_tensors
         mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
-        du, dv, db = aten.convolution_backward(gradient, *ctx.saved_tensors, ctx.bias_sizes, *ctx.geometry, mask)
+        factors = gradient, input_, Pair(*weight).value(ctx.epsilon)
+        du, dv, db = aten.convolution_backward(*factors, ctx.bias_sizes, *ctx.geometry, mask)
         return None, None, None, du, None, dv, db
 
 
@@ -36,14 +40,16 @@ class _MatrixProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, epsilon, u, du, v, dv):
         left, right = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
-        ctx.save_for_backward(left, right)
+        ctx.epsilon = epsilon
+        ctx.save_for_backward(left, *((v, dv) if v.dim() == 2 else (right,)))  # one matrix is a weight
         return (du @ right).add_(u @ dv)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        left, right = ctx.saved_tensors
-        du = gradient @ right.mT if ctx.needs_input_grad[2] else None
+        left, *right = ctx.saved_tensors
+        at_w = Pair(*right).value(ctx.epsilon) if len(right) == 2 else right[0]
+        du = gradient @ at_w.mT if ctx.needs_input_grad[2] else None
         dv = left.mT @ gradient if ctx.needs_input_grad[4] else None
         return None, None, du, None, dv
 

@@ -13,7 +13,9 @@ from ..activations import zero_preactivations
 from ..anchored import check_alpha
 from ..centered import CenteredModel
 from ..reports import TRAINING
-from ..training import Trainer, fit_together
+from ..shared_start import can_share, lend_weights
+from ..training import Trainer
+from ..training.loop import train
 from ..training.precision import PRECISIONS
 from ..training.probes import STANDARD, Probe, declared_quantities, make_probes
 from ..training.script import start_from
@@ -122,7 +124,7 @@ class Training(NetworkExperiment):
         probes = self._probes(problem, x)
         problem.once("kinks", lambda: _warn_of_kinks(problem, train))
         trainer = Trainer(
-            CenteredModel(problem.net, self.alpha, self.difference),
+            self._model(problem),
             train,
             test,
             loss=find_loss(self.loss),
@@ -158,6 +160,17 @@ class Training(NetworkExperiment):
             self.stopping.tolerance,
         )
 
+    def _model(self, problem: Problem) -> CenteredModel:
+        """At w_0, which is in memory once for all that are run together, the network as it was built among them."""
+        model = CenteredModel(problem.net, self.alpha, self.difference)
+        first = problem.once("first model", lambda: model)
+        if model is first:
+            lend_weights(model, problem.net)
+        elif can_share(first, model):
+            model.share_start(first)
+            model.own_buffers()
+        return model
+
     def _probes(self, problem: Problem, x: Tensor) -> list[Callable]:
         """Those of names are shared by all that are run together, as one w_0 has one kernel there; others are not."""
         found = [find_probe(probe) for probe in self.probes]
@@ -180,11 +193,7 @@ class Training(NetworkExperiment):
                 trainer.resume(Path(experiment.resume).expanduser())
         log_plan(members)
         trained = [run.prepared.member for _, run in members]
-        try:
-            fit_together([run.prepared for _, run in members], members[0][0].epochs)
-        except Exception:
-            if all(member.has_not_failed for member in trained):
-                raise
+        train(trained, members[0][0].epochs)
         return [member.error or member.summary for member in trained]
 
     def is_done(self, summary: dict) -> bool:

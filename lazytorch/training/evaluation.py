@@ -14,7 +14,7 @@ from .isolation import undisturbed, unmoved
 from .member import Member
 from .objective import correct
 
-BATCH = 500
+BATCH = 100
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from ..differences import UnsupportedOperator
 from ..differences.pair import check_lost
 from ..progress import bar
 from ..quantities import summary_names
-from ..shared_start import can_share, separate
+from ..shared_start import can_share, separate_buffers
 from ..verdict import verdict
 from .evaluation import evaluate, share_of, side_by_side
 from .interrupt import StopRequest
@@ -35,7 +35,8 @@ def train(members: Sequence[Member], epochs: int) -> None:
     """Train each model to ``epochs`` epochs in all; its ``summary`` is then what summary.json holds.
 
     Members of one network that train on the same :class:`DeviceData` share the pass at w_0 (see :class:`SharedStart`);
-    those whose w_0, batches, arithmetic or position differ take turns, epoch by epoch. A summary's status is
+    those whose w_0, batches, arithmetic or position differ take turns, epoch by epoch. Those that have shared it do so
+    until :func:`lazytorch.shared_start.separate`. A summary's status is
     "finished"; or "diverged" where the loss became non-finite, with the last good measurements.
 
     A member that has settled, by its own stopping rule, is "finished" before ``epochs``.
@@ -78,8 +79,6 @@ class Loop:
                 check_lost(device)
         for member in self.members:
             opened.enter_context(member.sink.claimed())
-            if len(self.members) > 1:
-                opened.callback(separate, member.model)
             enter_training(member.model)
             if member.status != "diverged":
                 member.status, member.error = "running", None
@@ -140,6 +139,9 @@ class Loop:
         due = [member for member in group if member.is_due(self.epochs)]
         if due:
             self._measure(due, running)
+        for member in due:
+            if member.has_settled:
+                separate_buffers(member.model)
 
     def _measure(self, group: list[Member], running: Mapping[Member, float | None] | None = None) -> None:
         """Evaluate and probe, and where all is finite record it. ``running``: accuracies of the epoch as trained."""
@@ -202,6 +204,7 @@ def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    optimizer.zero_grad()  # those of one member are in memory at a time
     member.state.totals += torch.stack([loss.detach() * len(outputs), correct(outputs.detach(), y)])
     member.state.step += 1
 
@@ -224,7 +227,7 @@ def _diverge(member: Member) -> None:
     """Leave the member as it is, unless its loss is not finite for another reason, which is raised."""
     check_lost(member.device)
     member.status = "diverged"
-    separate(member.model)
+    separate_buffers(member.model)
 
 
 def _refuse(member: Member, row: dict) -> None:

@@ -13,12 +13,14 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..anchored import with_tensors
 from ..centered import CenteredModel
 from ..data import DeviceData
+from ..shared_start import lend_weights
 from .counting import Cost, Counter, without_values
 from .evaluation import BATCH, evaluate, side_by_side
 from .isolation import enter_training
 from .loop import step_together
 from .member import Member
 from .objective import find_objective
+from .optimizer import make_optimizer
 from .precision import data_type
 from .probes import Probe, Unsuitable, make_probes, measured
 from .settings import Settings
@@ -60,13 +62,14 @@ def rehearse(
     """
     with without_values() as counter:
         net = _network(build, data_type(settings.precision))
+        parameters = sum(p.numel() for p in net.parameters())
         members = _members(net, _heads(sets, settings.batch_size), settings, alphas, difference)
+        lend_weights(members[0].model, net)
         groups = [members] if difference == "divided" else [[member] for member in members]
         train_once(groups)  # which traces, and makes gradients and momenta
         for_step = counter.cost(lambda: train_once(groups))
         live, found = counter.live, _make(probes, members[0].test.head(probe_size)[0])
         for_evaluation = counter.cost(lambda: evaluate_once(groups, found))
-        parameters = sum(p.numel() for p in net.parameters())
         costs, not_counted = _probe_costs(found if measuring else {}, members[0], counter)
         return Rehearsal(for_step, for_evaluation, len(members[0].test), live, parameters, costs, not_counted)
 
@@ -132,8 +135,7 @@ def _members(net, heads, settings: Settings, alphas: Sequence[float], difference
     members = []
     for model in models:
         enter_training(model)
-        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
-        state = State(model, optimizer, torch.zeros(2, dtype=torch.float64))
+        state = State(model, make_optimizer(model, settings), torch.zeros(2, dtype=torch.float64))
         objective = find_objective(settings.loss)
         members.append(Member(state, heads["train"], heads["test"], None, settings, objective, (), {}))
     return members

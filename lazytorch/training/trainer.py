@@ -12,11 +12,13 @@ from torch.utils.data import Dataset
 from ..anchored import Anchored
 from ..data import DeviceData, as_device_data
 from ..runs import RunDirectory
+from ..shared_start import separate
 from .checks import at_start, check_batches, check_counts, check_outputs, check_start, check_stopping, check_type
 from .fingerprints import loss_fingerprint, network_fingerprint
 from .loop import train as train_members
 from .member import Member
 from .objective import Objective, find_objective
+from .optimizer import make_optimizer
 from .placement import device_of
 from .precision import autocast, data_type
 from .probes import STANDARD, declared_quantities, make_probes, name_of
@@ -95,8 +97,7 @@ class Trainer:
         check_batches(model, train, batch_size)
         self.model, self._record = model, describe(model, settings)
         self.fingerprints = _fingerprints(model, train, test, validation, objective, shape)
-        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum)
-        state = State(model, optimizer, torch.zeros(2, dtype=torch.float64, device=device))
+        state = State(model, make_optimizer(model, settings), torch.zeros(2, dtype=torch.float64, device=device))
         made = make_probes(STANDARD if probes is None else probes, test.head(probe_size)[0])
         self.member = Member(state, train, test, validation, settings, objective, shape, self.fingerprints, list(made))
         if run_dir is None:
@@ -187,7 +188,12 @@ def fit_together(trainers: Sequence[Trainer], epochs: int) -> list[dict]:
     if len({id(trainer.model) for trainer in trainers}) < len(trainers):
         raise ValueError("two of these trainers train one model: wrap the network anew for each of them")
     members = [trainer.member for trainer in trainers]
-    train_members(members, epochs)
+    try:
+        train_members(members, epochs)
+    finally:
+        if len(members) > 1:
+            for member in members:
+                separate(member.model)
     for member in members:
         if member.error is not None:
             raise member.error

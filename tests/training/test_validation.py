@@ -9,7 +9,7 @@ from lazytorch.experiments.training import Optimizer, Stopping
 from lazytorch.training.settings import Settings
 from lazytorch.training.state import load_checkpoint
 
-from .problems import TEST, assert_same, make, without_times
+from .problems import TEST, TEST_IMAGES, assert_same, make, make_convolutional, without_times
 
 MLP = {"_target_": "lazytorch.models.mlp", "width": 8}
 
@@ -57,13 +57,15 @@ def test_validation_never_changes_the_training():
 def test_members_stop_each_in_its_own_time():
     def trainers():
         alphas = (1.0, 100.0, float("inf"))
-        return [make(alpha, validation=TEST, patience=n, tolerance=0.1) for n, alpha in enumerate(alphas, start=1)]
+        stopping = [{"validation": TEST_IMAGES, "patience": n, "tolerance": 0.3} for n in (1, 2, 3)]
+        return [make_convolutional(alpha, **options) for alpha, options in zip(alphas, stopping, strict=True)]
 
     together, alone = trainers(), trainers()
     summaries = lt.fit_together(together, 30)
     assert len({summary["epochs"] for summary in summaries}) > 1
-    for ours, theirs in zip(summaries, alone, strict=True):
-        assert ours["epochs"] == theirs.fit(30)["epochs"]
+    for summary, ours, theirs in zip(summaries, together, alone, strict=True):
+        assert without_times([summary]) == without_times([theirs.fit(30)])
+        assert_same(ours.model.state_dict(), theirs.model.state_dict())
 
 
 def test_best_checkpoint_goes_by_the_validation_accuracy(tmp_path):

@@ -1,0 +1,18 @@
+"""The optimizer of theta."""
+
+from torch.optim import SGD
+
+from ..anchored import Anchored
+from .settings import Settings
+
+FUSED_ON = ("cpu", "cuda")
+
+
+def make_optimizer(model: Anchored, settings: Settings) -> SGD:
+    """SGD with momentum, all parameters in one kernel where torch has one: on these devices, for real numbers.
+
+    That kernel takes gradients to lie in memory as theta does, which autograd sees to, as theta has no gaps.
+    """
+    theta = list(model.parameters())
+    fused = all(t.is_floating_point() and t.device.type in FUSED_ON for t in theta)
+    return SGD(theta, lr=settings.lr, momentum=settings.momentum, fused=fused)
