@@ -7,6 +7,8 @@ import numbers
 import torch
 from torch import Tensor, nn
 
+from .functional import in_precision, real_parts
+
 
 class Anchored(nn.Module):
     """What the centered model and the linearization share: w_0, theta, and the way from both back to weights.
@@ -37,8 +39,8 @@ class Anchored(nn.Module):
         # "theta" and "initial" are set beside add_module, which refuses names that are also properties.
         self._modules["theta"] = Tensors({k: nn.Parameter(torch.zeros_like(t)) for k, t in trainable.items()})
         self._modules["initial"] = Tensors({k: t.detach().clone() for k, t in (named | buffers).items()})
-        floating = {k: t for k, t in buffers.items() if t.is_floating_point()}
-        self._modules["buffer_differences"] = Tensors({k: torch.zeros_like(t) for k, t in floating.items()})
+        moving = {k: t for k, t in buffers.items() if t.is_floating_point() or t.is_complex()}
+        self._modules["buffer_differences"] = Tensors({k: torch.zeros_like(t) for k, t in moving.items()})
         self._parameter_names = tuple(named)
         # The structure alone, on the meta device; kept in a tuple so that its parameters are not this module's.
         self._structure = (with_tensors(net, lambda t: t.detach().to("meta")),)
@@ -86,7 +88,7 @@ class Anchored(nn.Module):
         return dict(self._modules["initial"].named_buffers())
 
     def buffer_differences(self) -> dict[str, Tensor]:
-        """Name -> scaled displacement alpha (b - b_0) of a floating buffer, as training at w has updated it."""
+        """Name -> scaled displacement alpha (b - b_0) of every buffer but integers, as training at w has updated it."""
         return dict(self._modules["buffer_differences"].named_buffers())
 
     def initial_weights(self) -> dict[str, Tensor]:
@@ -114,7 +116,7 @@ class Anchored(nn.Module):
     def _at_w(self, initial: dict, differences: dict, dtype) -> dict[str, Tensor]:
         result = {}
         for name, start in initial.items():
-            start = start.to(dtype) if dtype and start.is_floating_point() else start.clone()
+            start = in_precision(start, dtype) if dtype else start.clone()
             if name in differences:
                 start = start + self.epsilon * differences[name].detach().to(start.dtype)
             result[name] = start
@@ -180,7 +182,7 @@ class Tensors(nn.Module):
 
 def euclidean_norm(tensors: list[Tensor]) -> float:
     """The norm of all entries together, accumulated in float64."""
-    return math.sqrt(sum(t.detach().double().square().sum().item() for t in tensors))
+    return math.sqrt(sum(real_parts(t.detach()).double().square().sum().item() for t in tensors))
 
 
 def check_alpha(alpha: float) -> float:

@@ -50,7 +50,19 @@ def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
             raise ValueError(f"weights has {name!r} of shape {found}, in {type(net).__name__} it is {needed}")
         tensors[names[name]] = tensor.detach()
     dtype = next((tensor.dtype for tensor in (weights or {}).values() if tensor.is_floating_point()), None)
-    return {name: t.to(dtype) if t.is_floating_point() and dtype else t for name, t in tensors.items()}
+    return {name: in_precision(t, dtype) if dtype else t for name, t in tensors.items()}
+
+
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A floating tensor in the type ``dtype``, a complex one in two such parts, any other as it is."""
+    if tensor.is_complex():
+        return tensor.to(dtype.to_complex())
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def real_parts(tensor: Tensor) -> Tensor:
+    """Real and imaginary parts of a complex tensor in one more dimension, a real tensor as it is."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 @contextmanager

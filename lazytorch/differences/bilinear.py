@@ -49,8 +49,8 @@ class _MatrixProduct(torch.autograd.Function):
     def backward(ctx, gradient):
         left, *right = ctx.saved_tensors
         at_w = Pair(*right).value(ctx.epsilon) if len(right) == 2 else right[0]
-        du = gradient @ at_w.mT if ctx.needs_input_grad[2] else None
-        dv = left.mT @ gradient if ctx.needs_input_grad[4] else None
+        du = gradient @ at_w.mH if ctx.needs_input_grad[2] else None
+        dv = left.mH @ gradient if ctx.needs_input_grad[4] else None
         return None, None, du, None, dv
 
 

@@ -70,6 +70,9 @@ def exp(epsilon, x):
     if epsilon == 0:
         return d * a.exp()
     z = epsilon * d
+    if z.is_complex():
+        t = (z.real - 1).clamp_(min=0)
+        return torch.expm1(z.sub_(t)).sub_(torch.expm1(-t)).mul_((a + t).exp_()).div_(epsilon)
     t = (z - 1).clamp_(min=0)
     return torch.expm1(z.clamp_(max=1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
@@ -85,11 +88,19 @@ def log(epsilon, x):
     """log1p(eps d / a) / eps; where b < a / 2, log(b / a) / eps."""
     ratio = x.difference / x.primal
     near = scaled_by(epsilon, torch.log1p, ratio)
-    return (
-        near
-        if epsilon == 0
-        else torch.where(epsilon * ratio > -0.5, near, torch.log(x.value(epsilon) / x.primal) / epsilon)
-    )
+    if epsilon == 0:
+        return near
+    if ratio.is_complex():
+        return _complex_log(epsilon, x, near, epsilon * ratio)
+    return torch.where(epsilon * ratio > -0.5, near, torch.log(x.value(epsilon) / x.primal) / epsilon)
+
+
+def _complex_log(epsilon, x, near, move):
+    """log(b / a) is log b - log a but for turns of 2 pi i, where b lies across the cut."""
+    a, b = x.primal, x.value(epsilon)
+    change = torch.where(move.abs() < 0.5, near, torch.log(b / a) / epsilon)
+    turns = (b.angle() - a.angle() - epsilon * change.imag).div_(2 * math.pi).round_()
+    return change + torch.complex(torch.zeros_like(turns), turns * (2 * math.pi / epsilon))
 
 
 @pointwise(aten.log2)
@@ -171,6 +182,10 @@ def sigmoid(epsilon, x):
 
 def sigmoid_between(epsilon, a, b, d):
     """The sigmoid's difference, of a move from a to b = a + eps d."""
+    if d.is_complex():
+        rises = d.real >= 0
+        growth = scaled_by(-epsilon, torch.expm1, torch.where(rises, d, -d)) * torch.where(rises, 1, -1)
+        return growth * torch.sigmoid(torch.where(rises, b, a)) * torch.sigmoid(-torch.where(rises, a, b))
     growth = scaled_by(-epsilon, torch.expm1, d.abs()).copysign_(d)
     return growth.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
 

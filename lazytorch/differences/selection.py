@@ -58,5 +58,14 @@ def _at_w(selector, epsilon):
     return pytree.tree_map(lambda leaf: value(leaf, epsilon), selector, is_leaf=varies)
 
 
+def _differentiable_slice_scatter(x, source, dim=0, *where):
+    """As aten.slice_scatter, of complex tensors too, for which torch has no derivative."""
+    if not x.is_complex():
+        return aten.slice_scatter(x, source, dim, *where)
+    parts = (torch.view_as_real(t.resolve_conj()) for t in (x, source))
+    return torch.view_as_complex(aten.slice_scatter(*parts, dim % x.dim(), *where))
+
+
 for _operator, _positions in SELECTIONS.items():
-    rule(_operator)(_selection(_operator, _positions))
+    _function = _differentiable_slice_scatter if _operator is aten.slice_scatter else _operator
+    rule(_operator)(_selection(_function, _positions))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..activations import activation_stability
 from ..anchored import Anchored, euclidean_norm
 from ..centered import CenteredModel
+from ..differences.pair import is_continuous
+from ..functional import in_precision, real_parts
 from ..kernels import empirical_ntk, kernel_distance, kernel_drift
 from ..linearized import linearize
 from ..verdict import verdict
@@ -82,17 +84,17 @@ def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -
 def _as_double(x: Tensor) -> Tensor:
     if not isinstance(x, Tensor):
         raise TypeError(f"x is a {type(x).__name__}: give a tensor, or a tuple of them, as torch.from_numpy(x)")
-    return x.double() if x.is_floating_point() else x
+    return in_precision(x, torch.float64)
 
 
 def _check_finite(net_0: nn.Module, net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     for when, each in (("before", net_0), ("after", net)):
         for name, tensor in _values(each).items():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
+            if not tensor.isfinite().all():
                 raise ValueError(
                     f"{name} of the network {when} training is not finite: there is no laziness to measure"
                 )
-    if any(t.is_floating_point() and not t.isfinite().all() for t in inputs):
+    if not all(t.isfinite().all() for t in inputs):
         raise ValueError("x is not finite: give inputs without nan and inf")
 
 
@@ -132,7 +134,7 @@ def _linearization_error(start, end, inputs) -> dict:
 def _tangent(start, end) -> Anchored:
     """The module x -> J(x; w_0) (w - w_0)."""
     w, net = _values(end), copy.deepcopy(start).requires_grad_()
-    moved = {name: w[name] - t for name, t in _values(start).items() if t.is_floating_point()}
+    moved = {name: w[name] - t for name, t in _values(start).items() if is_continuous(t)}
     # torch does not differentiate by batch norm's statistics. Pairs do, but need a trace.
     traced = any(moved[name].any() for name, _ in net.named_buffers() if name in moved)
     model = CenteredModel(net, math.inf) if traced else linearize(net)
@@ -152,7 +154,7 @@ MEASURES = {
 def _copies(net_0: nn.Module, net: nn.Module) -> list[nn.Module]:
     """Both in float64 and evaluation mode, trainable where one of them is."""
     trainable = {name for each in (net_0, net) for name, p in each.named_parameters() if p.requires_grad}
-    copies = [copy.deepcopy(each).double().eval() for each in (net_0, net)]
+    copies = [copy.deepcopy(each)._apply(lambda t: in_precision(t, torch.float64)).eval() for each in (net_0, net)]
     for each in copies:
         for name, parameter in each.named_parameters():
             parameter.requires_grad_(name in trainable)
@@ -167,7 +169,8 @@ def _outputs(net: nn.Module, inputs: tuple) -> Tensor:
     """All floating outputs in one vector; random operators draw the same at every call."""
     with torch.random.fork_rng(list({t.device for t in inputs if t.is_cuda})):
         outputs = pytree.tree_leaves(net(*inputs))
-    return torch.cat([t.flatten() for t in outputs if isinstance(t, Tensor) and t.is_floating_point()])
+    found = [t for t in outputs if isinstance(t, Tensor) and is_continuous(t)]
+    return torch.cat([real_parts(t).flatten() for t in found])
 
 
 def _check_alike(net_0: nn.Module, net: nn.Module) -> None:

@@ -49,7 +49,7 @@ def _is_number(value, kind=numbers.Real) -> bool:
 def check_type(model: Anchored, precision: str) -> None:
     """Raise ValueError if the model is not in the type that ``precision`` trains."""
     dtype = next(model.parameters()).dtype
-    if dtype != data_type(precision):
+    if (dtype.to_real() if dtype.is_complex else dtype) != data_type(precision):
         cast = "double" if precision == "float64" else "float"
         raise ValueError(f"the model is in {dtype}, not for precision={precision}: call model.{cast}() first")
 
@@ -57,7 +57,7 @@ def check_type(model: Anchored, precision: str) -> None:
 def check_start(model: Anchored, train: DeviceData) -> None:
     """Raise ValueError if the weights, or the first training inputs or the outputs there at w_0, are not finite."""
     for name, tensor in (model.initial_weights() | model.initial_buffers()).items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if not tensor.isfinite().all():
             raise ValueError(f"{name} of the network is not finite at w_0: initialise it with finite values")
     x, _ = train.head(8)
     if not x.isfinite().all():

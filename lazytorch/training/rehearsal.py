@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from ..anchored import with_tensors
 from ..centered import CenteredModel
 from ..data import DeviceData
+from ..functional import in_precision
 from ..shared_start import lend_weights
 from .counting import Cost, Counter, without_values
 from .evaluation import BATCH, evaluate, side_by_side
@@ -104,7 +105,7 @@ def rehearse_released(build: Build, sets: Mapping[str, DeviceData], settings: Se
 def _network(build: Build, dtype: torch.dtype) -> nn.Module:
     def convert(tensor: Tensor) -> Tensor:
         tensor = tensor if isinstance(tensor, FakeTensor) else torch.empty_like(tensor, device="cpu")
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+        return in_precision(tensor, dtype)
 
     return with_tensors(build(), convert)
 

@@ -131,7 +131,53 @@ MATRICES = {
     "complex modulus": (lambda x, y: torch.complex(x, y).abs(), (3, 4), (3, 4)),
 }
 
-CASES = LINEAR | SELECTION | ORDER | POOLING | REDUCTION | MATRICES
+
+def of_complex(function):
+    """A function of two complex tensors, as one of their real and imaginary parts."""
+
+    def of_parts(x, y):
+        out = function(torch.complex(x, y), torch.complex(y, x.flip(0)))
+        return torch.cat([out.real, out.imag])
+
+    return of_parts
+
+
+def filled(z, w):
+    out = torch.zeros(3, 6, dtype=z.dtype)
+    out[:, 1:5] = z
+    out[:, -4:] *= w
+    return out
+
+
+def _complex_cases():
+    functions = {
+        "product": lambda z, w: z @ w.mT,
+        "product with an adjoint": lambda z, w: (z.conj() * w) @ z.mH,
+        "linear": lambda z, w: F.linear(z, w, w[:3, 0]),
+        "Fourier layer": lambda z, w: torch.fft.fft(torch.einsum("ij,jik->jk", torch.fft.fft(z), w.T.unsqueeze(-1))),
+        "quotient": lambda z, w: z / (w + 300),
+        "exp": lambda z, w: (z / 100).exp() * w,
+        "steep exp": lambda z, w: (z / 10).exp(),
+        "log": lambda z, w: (z + 300).log(),
+        "log across its cut": lambda z, w: z.log(),
+        "tanh": lambda z, w: (z / 100).tanh(),
+        "sigmoid": lambda z, w: (z / 100).sigmoid(),
+        "steep sigmoid": lambda z, w: (z / 10).sigmoid(),
+        "circular and hyperbolic": lambda z, w: (z / 100).sin() * (w / 100).cosh() + (z / 300).tan(),
+        "roots and powers": lambda z, w: (z + 300).sqrt() + w**3 / 1000 + (w + 300).reciprocal(),
+        "slice assignment": filled,
+    }
+    cases = {name: (of_complex(function), (3, 4), (3, 4)) for name, function in functions.items()}
+    batches = of_complex(lambda z, w: z @ w.mT)
+    convolution = of_complex(lambda z, w: F.conv1d(z, w[:, :, :2]))
+    cases |= {
+        "batches of products": (batches, (2, 3, 4), (2, 3, 4)),
+        "convolution": (convolution, (2, 2, 4), (2, 2, 4)),
+    }
+    return {f"complex {name}": case for name, case in cases.items()}
+
+
+CASES = LINEAR | SELECTION | ORDER | POOLING | REDUCTION | MATRICES | _complex_cases()
 
 
 @functools.cache

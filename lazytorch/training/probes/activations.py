@@ -11,6 +11,7 @@ from torch import Tensor
 from ...activations import ActivationCounts, activation_stability
 from ...anchored import Anchored
 from ...centered import CenteredModel
+from ...functional import in_precision
 from ..isolation import unmoved
 from .probe import Probe, Unsuitable, unsuitable
 
@@ -61,7 +62,7 @@ class ActivationStability(Probe):
         net, start = model.to_module().eval(), model.initial_weights() | model.initial_buffers()
         if model.epsilon == 0 or unmoved(model):
             return activation_stability(net, start, start, x)
-        start = {name: t.double() if t.is_floating_point() else t for name, t in start.items()}
+        start = {name: in_precision(t, torch.float64) for name, t in start.items()}
         end = model.weights(torch.float64) | model.buffers_at_w(torch.float64)
         with unsuitable("the network does not run in float64"):
             return activation_stability(net, start, end, x)

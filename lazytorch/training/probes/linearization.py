@@ -6,6 +6,7 @@ import torch
 
 from ...anchored import Anchored
 from ...centered import CenteredModel
+from ...functional import in_precision
 from .probe import Probe, Unsuitable, unsuitable
 
 
@@ -26,7 +27,7 @@ class LinearizationError(Probe):
         if model.epsilon == 0 or not moved:
             return {"linearization_error": 0.0 if moved else None}
         copy = _in_float64(model)
-        x = self.x.double() if self.x.is_floating_point() else self.x
+        x = in_precision(self.x, torch.float64)
         with unsuitable("the network does not run in float64"):
             finite = copy(x)
             copy.alpha = math.inf
@@ -37,6 +38,6 @@ class LinearizationError(Probe):
 def _in_float64(model: CenteredModel) -> CenteredModel:
     copy = CenteredModel(model.to_module(torch.float64), model.alpha).eval()
     state = model.state_dict()
-    copy.load_state_dict({name: t.double() if t.is_floating_point() else t for name, t in state.items()})
+    copy.load_state_dict({name: in_precision(t, torch.float64) for name, t in state.items()})
     copy.share_traces(model.share_traces(None))
     return copy

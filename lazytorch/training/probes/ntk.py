@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ...anchored import Anchored
+from ...functional import in_precision
 from ...kernels import empirical_ntk, kernel_distance, kernel_drift
 from ..isolation import unmoved
 from .probe import Probe, unsuitable
@@ -37,7 +38,7 @@ class KernelDrift(Probe):
         return {"ntk_drift": kernel_drift(start, kernel), "kernel_distance": kernel_distance(start, kernel)}
 
     def _kernel(self, model: Anchored, weights: dict[str, Tensor]) -> Tensor:
-        weights = {name: t.double() if t.is_floating_point() else t for name, t in weights.items()}
+        weights = {name: in_precision(t, torch.float64) for name, t in weights.items()}
         with unsuitable("no tangent kernel"):
             return empirical_ntk(model.to_module().eval(), self.x, weights=weights)
 
