@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -14,6 +14,7 @@ from .differences import Pair, Program
 from .differences.pair import is_continuous, value, varies
 from .differences.program import Observer
 from .functional import call, forward_differentiable
+from .signature import Latest, signature_of
 
 
 class CenteredModel(Anchored):
@@ -50,7 +51,7 @@ class CenteredModel(Anchored):
             raise ValueError(f'difference must be "divided" or "direct", got {difference!r}')
         self.difference = difference
         self.alpha = alpha  # once more, for what this difference allows
-        self._traces, self._programs = _Cache(), _Cache()  # by input signature; programs are traces found usable
+        self._traces, self._programs = Latest(), Latest()  # by input signature; programs are traces found usable
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
         self._observer: tuple[Observer] | tuple[()] = ()  # in a tuple, as it may be a module
@@ -70,13 +71,13 @@ class CenteredModel(Anchored):
     def share_start(self, other: "CenteredModel") -> None:
         """Take the tensors of w_0, its buffers and the traces from ``other``, whose values must be the same."""
         if self._traces is not other._traces:
-            self._traces, self._programs = other._traces, _Cache()
+            self._traces, self._programs = other._traces, Latest()
         self._modules["initial"] = other._modules["initial"]
 
-    def share_traces(self, traces: "_Cache | None") -> "_Cache":
+    def share_traces(self, traces: "Latest | None") -> "Latest":
         """Take the ``traces`` that a copy of the same module has returned here, if any, and return this model's."""
         if traces is not None:
-            self._traces, self._programs = traces, _Cache()
+            self._traces, self._programs = traces, Latest()
         return self._traces
 
     def own_start(self) -> None:
@@ -146,12 +147,7 @@ class CenteredModel(Anchored):
         return len(self._traces), sum(program.seconds for program in self._traces.values())
 
     def _program(self, args, kwargs, initial) -> Program:
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        device = next(iter(initial.values())).device.type
-        autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        modes = tuple(m.training for m in self.structure.modules())
-        signature = tuple(_signature(leaf) for leaf in (*leaves, *initial.values()))
-        key = (spec, signature, modes, autocast)
+        key = signature_of(self.structure, initial, args, kwargs)
         if key not in self._programs:
             if key not in self._traces:
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
@@ -193,31 +189,6 @@ def _find_updated(model: CenteredModel, _) -> None:
 def _without_autocast(device: str):
     """Autocast off, as the trace holds its casts already."""
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-
-
-class _Cache(dict):
-    """Keeps the latest entries; a copy of the model starts without."""
-
-    LIMIT = 64
-
-    def __setitem__(self, key, value):
-        if len(self) >= self.LIMIT:
-            del self[next(iter(self))]
-        super().__setitem__(key, value)
-
-    def __deepcopy__(self, memo):
-        return _Cache()
-
-    def __reduce__(self):
-        return _Cache, ()
-
-
-def _signature(leaf):
-    if isinstance(leaf, Tensor):
-        return tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device
-    if not isinstance(leaf, Hashable):
-        raise TypeError(f"an argument is a {type(leaf).__name__}: a model takes tensors, and what can be hashed")
-    return type(leaf), leaf
 
 
 def _output(leaf, epsilon: float):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -75,6 +76,13 @@ def forward_differentiable() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def kept_tensors(module: nn.Module) -> set[int]:
+    """Which tensors the module's parts hold in plain attributes, or in lists and dicts there: what a forward kept."""
+    own = ("_parameters", "_buffers", "_modules")
+    values = (value for part in module.modules() for name, value in vars(part).items() if name not in own)
+    return {id(leaf) for leaf in pytree.tree_leaves(list(values)) if isinstance(leaf, Tensor)}
 
 
 def jvp(function, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:

@@ -1,12 +1,18 @@
 """The linearization of a module at its weights, x -> J(w_0) theta, by forward-mode differentiation."""
 
+import copy
+
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .anchored import Anchored
+from .differences import Pair, Program
+from .differences.derivative import has_gradient_of
 from .differences.pair import is_continuous
-from .functional import call, forward_differentiable, jvp
+from .functional import call, forward_differentiable, jvp, kept_tensors
+from .signature import Latest, signature_of
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -23,13 +29,23 @@ def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
 class LinearizedModel(Anchored):
     """See :func:`linearize`. A forward pass is one ``torch.func.jvp`` (about 3 forward passes of the network).
 
+    Where torch has no forward-mode formula for something in the module (LSTM, custom operators, roi_align), jvp raises
+    or gives 0; where the module stops gradients (``detach``, ``no_grad``) or keeps tensors from call to call, it gives
+    another model. So at the first call of each signature the gradient of jvp is held against the module's own, for a
+    random cotangent (two passes more, with their gradients); if they disagree, or the module does such a thing, it is
+    traced, and from then on run as the alpha = inf :class:`CenteredModel` runs it.
+
     Buffers that training updates (batch norm's running statistics) are those of w_0 and not differentiated; the
     alpha = inf :class:`CenteredModel` differentiates them too.
+
+    Raises:
+        UntraceableModule, UnsupportedOperator: (first call) jvp will not do, and nor will a trace.
     """
 
     def __init__(self, net: nn.Module, centered: bool = True):
         super().__init__(net, torch.inf)
         self.centered = centered
+        self._programs = Latest()  # by signature; None where jvp will do
 
     def _checked(self, alpha: float) -> float:
         alpha = super()._checked(alpha)
@@ -39,6 +55,15 @@ class LinearizedModel(Anchored):
 
     def forward(self, *args, **kwargs):
         """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
+        key = signature_of(self.structure, self._initial(), args, kwargs)
+        if key not in self._programs:
+            usable = self._jvp_is_right(args, kwargs)
+            self._programs[key] = None if usable else Program(self.structure, self._initial(), args, kwargs)
+        program = self._programs[key]
+        output, tangent = self._forward_mode(args, kwargs) if program is None else self._traced(program, args, kwargs)
+        return tangent if self.centered else pytree.tree_map(_add, output, tangent)
+
+    def _forward_mode(self, args, kwargs):
         initial, theta = self._initial(), self.theta
         start = {name: initial.pop(name) for name in theta}
 
@@ -52,7 +77,62 @@ class LinearizedModel(Anchored):
         with torch.no_grad():
             for name, new in updated.items():
                 initial[name].copy_(new)
-        return tangent if self.centered else pytree.tree_map(_add, output, tangent)
+        return output, tangent
+
+    def _traced(self, program: Program, args, kwargs):
+        inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+            raise RuntimeError(
+                f"an input requires a gradient, which the linearization of {type(self.structure).__name__} does not "
+                f"carry, as torch's forward mode does not do for it: detach the input"
+            )
+        theta = self.theta
+        pairs = [Pair(t, theta[name]) if name in theta else t for name, t in self._initial().items()]
+        leaves, spec = pytree.tree_flatten(program(0.0, pairs, inputs), is_leaf=lambda leaf: isinstance(leaf, Pair))
+        values = [leaf.primal if isinstance(leaf, Pair) else leaf for leaf in leaves]
+        tangents = [leaf.difference if isinstance(leaf, Pair) else _no_tangent(leaf) for leaf in leaves]
+        return pytree.tree_unflatten(values, spec), pytree.tree_unflatten(tangents, spec)
+
+    def _jvp_is_right(self, args, kwargs) -> bool:
+        """Tried on a copy, which leaves module, buffers, arguments and generators as they are."""
+        net, initial = copy.deepcopy(self.structure), self._initial()
+        names = list(self.theta)
+
+        def function(*weights):
+            tensors = {name: t.clone() for name, t in initial.items()} | dict(zip(names, weights, strict=True))
+            own_args, own_kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (args, kwargs))
+            return call(net, tensors, own_args, own_kwargs)
+
+        before = kept_tensors(net)
+        with forward_differentiable(), _Stops() as stops:
+            right = has_gradient_of(function, [initial[name] for name in names], _tangents)
+        return right and not stops.found and kept_tensors(net) == before
+
+
+class _Stops(TorchFunctionMode):
+    """Notes whether a gradient is stopped: by detach, or by computing without gradients from what has one."""
+
+    DETACH = (Tensor.detach, Tensor.detach_, torch.detach, torch.detach_, Tensor.data.__get__)  # type: ignore[attr-defined]
+
+    def __init__(self):
+        super().__init__()
+        self.found = False
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if not self.found and (function in self.DETACH or not torch.is_grad_enabled()):
+            of_values = isinstance(result, Tensor) and is_continuous(result)
+            leaves = pytree.tree_leaves((args, kwargs)) if of_values else ()
+            self.found = any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves)
+        return result
+
+
+def _tangents(function, primals, directions):
+    return jvp(function, primals, directions)[1]
+
+
+def _no_tangent(leaf):
+    return torch.zeros_like(leaf) if isinstance(leaf, Tensor) and is_continuous(leaf) else leaf
 
 
 def _add(output, tangent):

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.utils._pytree as pytree
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from ..functional import jvp
 
 
 class Pair(NamedTuple):
@@ -41,12 +38,17 @@ class UnsupportedOperator(NotImplementedError):
     """An operator has no divided-difference rule at finite alpha; the message names it, its module and the remedy."""
 
 
+def remedy(operator) -> str:
+    """What its user can do."""
+    return f'register a rule with lazytorch.rule(torch.ops.{operator}), or wrap with difference="direct" in float64'
+
+
 Rule = Callable[..., Any]
 RULES: dict[Any, Rule] = {}
 
 
 def rule(*operators) -> Callable[[Rule], Rule]:
-    """Register the divided-difference rule of ATen operators (packets such as ``torch.ops.aten.exp``, or overloads).
+    """Register the divided-difference rule of operators: packets such as ``torch.ops.aten.exp``, overloads, or names.
 
     The rule is called as ``rule(epsilon, out, *args, **kwargs)`` with the operator's own arguments, where a
     :class:`Pair` stands for each floating tensor that depends on theta and a :class:`Discrete` for each condition or
@@ -69,8 +71,10 @@ def rule(*operators) -> Callable[[Rule], Rule]:
 
 
 def find_rule(operator) -> Rule | None:
-    """The rule registered for an operator overload, or for its packet; None if there is none."""
-    return RULES.get(operator) or RULES.get(getattr(operator, "overloadpacket", None))
+    """The rule registered for an operator overload, for its packet or its name; None if there is none."""
+    if not isinstance(operator, torch._ops.OpOverload):
+        return RULES.get(operator)
+    return RULES.get(operator) or RULES.get(operator.overloadpacket) or RULES.get(operator.name())
 
 
 def varies(argument) -> bool:
@@ -171,22 +175,6 @@ def check_lost(device: torch.device | str) -> None:
         for flag in flags:
             flag.zero_()
         raise UnsupportedOperator(LOST)
-
-
-def derivative(function, *args, **kwargs):
-    """The limit epsilon = 0 of any function's divided difference: its Jacobian-vector product (None of an integer)."""
-    leaves, spec = pytree.tree_flatten((args, kwargs), is_leaf=varies)
-    varying = [i for i, leaf in enumerate(leaves) if varies(leaf)]
-
-    def of_varying(*values):
-        filled = list(leaves)
-        for i, x in zip(varying, values, strict=True):
-            filled[i] = x
-        args, kwargs = pytree.tree_unflatten(filled, spec)
-        return function(*args, **kwargs)
-
-    outputs, tangents = jvp(of_varying, *map(tuple, zip(*(leaves[i] for i in varying), strict=True)))
-    return pytree.tree_map(lambda out, tangent: tangent if is_continuous(out) else None, outputs, tangents)
 
 
 def in_range(function, epsilon: float, *tensors: Tensor) -> Tensor:

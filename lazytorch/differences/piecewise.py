@@ -8,7 +8,8 @@ import functools
 
 import torch
 
-from .pair import Pair, continuous, derivative, difference, find_rule, in_range, primal, rule
+from .derivative import derivative
+from .pair import Pair, continuous, difference, find_rule, in_range, primal, rule
 from .pointwise import pointwise, scaled
 from .relu import Gated, rectified
 

@@ -4,7 +4,8 @@ import functools
 
 import torch
 
-from .pair import Pair, apply, derivative, primal, rule, value
+from .derivative import derivative
+from .pair import Pair, apply, primal, rule, value
 from .pointwise import log, pointwise, reciprocal, rsqrt, scaled_by, sqrt
 
 aten = torch.ops.aten

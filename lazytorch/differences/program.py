@@ -20,6 +20,7 @@ from . import (  # noqa: F401 (they register rules)
     batch_norm,
     bilinear,
     comparison,
+    detection,
     inverse,
     layer_norm,
     linear,
@@ -35,16 +36,17 @@ from . import (  # noqa: F401 (they register rules)
     selection,
     softmax,
 )
+from .derivative import derivative
 from .pair import (
     ROUNDINGS,
     Discrete,
     Pair,
     UnsupportedOperator,
     chosen_jump,
-    derivative,
     find_rule,
     is_continuous,
     primal,
+    remedy,
     value,
     varies,
 )
@@ -93,7 +95,7 @@ class Program:
                 module = node.meta.get("module") or "(root)"
                 raise UnsupportedOperator(
                     f"operator {node.target} (in module '{module}') has no divided-difference rule at finite alpha: "
-                    f"{_remedy(node.target)}"
+                    f"{remedy(node.target)}"
                 )
 
     def __call__(
@@ -184,9 +186,9 @@ def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
     elif rule is not None:
         result = rule(epsilon, out, *args, **kwargs)
     elif epsilon > 0:
-        raise UnsupportedOperator(f"it has no divided-difference rule at finite alpha: {_remedy(operator)}")
+        raise UnsupportedOperator(f"it has no divided-difference rule at finite alpha: {remedy(operator)}")
     else:
-        result = _derivative(operator, args, kwargs)
+        result = derivative(operator, *args, **kwargs)
     return _wrap(out, result, epsilon)
 
 
@@ -204,17 +206,6 @@ def _jump(operator, epsilon, out, args, kwargs):
     """Of a function of conditions and indices alone."""
     args, kwargs = pytree.tree_map(lambda leaf: value(leaf, epsilon), (args, kwargs), is_leaf=varies)
     return pytree.tree_map(lambda at_w, a: chosen_jump(epsilon, a, at_w), operator(*args, **kwargs), out)
-
-
-def _derivative(operator, args, kwargs):
-    try:
-        return derivative(operator, *args, **kwargs)
-    except NotImplementedError as error:
-        raise UnsupportedOperator(f"it has no rule, and torch no derivative: {_remedy(operator)}") from error
-
-
-def _remedy(operator) -> str:
-    return f'register a rule with lazytorch.rule(torch.ops.{operator}), or wrap with difference="direct" in float64'
 
 
 def _last_uses(nodes: list) -> dict:
