@@ -41,7 +41,7 @@ class Anchored(nn.Module):
         self._modules["initial"] = Tensors({k: t.detach().clone() for k, t in (named | buffers).items()})
         moving = {k: t for k, t in buffers.items() if t.is_floating_point() or t.is_complex()}
         self._modules["buffer_differences"] = Tensors({k: torch.zeros_like(t) for k, t in moving.items()})
-        self._parameter_names = tuple(named)
+        self._parameter_names, self._theta_names = tuple(named), frozenset(trainable)
         # The structure alone, on the meta device; kept in a tuple so that its parameters are not this module's.
         self._structure = (with_tensors(net, lambda t: t.detach().to("meta")),)
         self.train(net.training)
@@ -59,7 +59,13 @@ class Anchored(nn.Module):
 
         At alpha = inf it is the limit, see :class:`Anchored`.
         """
-        return dict(self._modules["theta"].named_parameters())
+        theta = dict(self._modules["theta"].named_parameters())
+        if theta.keys() != self._theta_names:
+            raise RuntimeError(
+                f"theta has been parametrized or pruned ({next(iter(theta.keys() ^ self._theta_names))}), which would "
+                f"leave it where it is: parametrize the network, and wrap that"
+            )
+        return theta
 
     @property
     def alpha(self) -> float:
@@ -207,6 +213,12 @@ def _check_net(net) -> None:
         raise ValueError("net has uninitialised lazy parameters: run it once on an example input first")
     if not any(p.requires_grad for p in net.parameters()):
         raise ValueError(f"{type(net).__name__} has no trainable parameters: lazy training needs at least one")
+    hooked = [
+        path or "(root)" for path, part in net.named_modules() if part._backward_hooks or part._backward_pre_hooks
+    ]
+    hooked += [name for name, p in net.named_parameters() if p._backward_hooks or p._post_accumulate_grad_hooks]
+    if hooked:
+        raise ValueError(f"net has a backward hook ({hooked[0]}), which would not be called: remove it")
 
 
 def with_tensors(net: nn.Module, replace) -> nn.Module:

@@ -14,7 +14,8 @@ from .differences import Pair, Program
 from .differences.pair import is_continuous, value, varies
 from .differences.program import Observer
 from .functional import call, forward_differentiable
-from .signature import Latest, signature_of
+from .rounding import LARGEST_NOISE, Coarsest
+from .signature import Latest, signature_of, state_of
 
 
 class CenteredModel(Anchored):
@@ -37,7 +38,8 @@ class CenteredModel(Anchored):
     plain step is 3. The module is traced once per input signature and mode (fractions of a second).
 
     Raises:
-        TypeError, ValueError: see :class:`Anchored`; also an unknown ``difference``, or "direct" at alpha = inf.
+        TypeError, ValueError: see :class:`Anchored`; also an unknown ``difference``, or "direct" at alpha = inf, or
+            (first call) where rounding in the module would be more than a hundredth of what it subtracts.
         UnsupportedOperator: (first call) an operator has no rule at finite alpha; names operator, module and remedy.
         UntraceableModule: (first call) Python control flow depends on tensor values.
         RuntimeError: an input requires a gradient, which differences do not carry; use "direct".
@@ -52,6 +54,7 @@ class CenteredModel(Anchored):
         self.difference = difference
         self.alpha = alpha  # once more, for what this difference allows
         self._traces, self._programs = Latest(), Latest()  # by input signature; programs are traces found usable
+        self._roundings = Latest()  # the same, of what "direct" subtracts
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
         self._observer: tuple[Observer] | tuple[()] = ()  # in a tuple, as it may be a module
@@ -147,7 +150,7 @@ class CenteredModel(Anchored):
         return len(self._traces), sum(program.seconds for program in self._traces.values())
 
     def _program(self, args, kwargs, initial) -> Program:
-        key = signature_of(self.structure, initial, args, kwargs)
+        key = signature_of(self.structure, initial, args, kwargs), state_of(self.structure)
         if key not in self._programs:
             if key not in self._traces:
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
@@ -160,6 +163,7 @@ class CenteredModel(Anchored):
 
     def _direct(self, args, kwargs):
         theta, initial, moved = self.theta, self._initial(), self.buffer_differences()
+        self._check_rounding(initial, args, kwargs)
         device = next(iter(theta.values())).device
         # Differences of buffers that nothing updates stay as they are; frozen parameters stay at w_0.
         at_w = {k: t + self.epsilon * theta[k] if k in theta else t.clone() for k, t in initial.items()}
@@ -172,6 +176,27 @@ class CenteredModel(Anchored):
             for name, change in moved.items():
                 change.copy_((at_w[name] - initial[name]) * self.alpha)
         return pytree.tree_map(self._subtract, end, start)
+
+    def _check_rounding(self, initial: dict, args, kwargs) -> None:
+        """Refuse what the rounding of the module's own arithmetic would drown."""
+        key = signature_of(self.structure, initial, args, kwargs)
+        if key not in self._roundings:
+            self._roundings[key] = self._rounding(initial, args, kwargs)
+        unit, where = self._roundings[key]
+        if unit * self.alpha > LARGEST_NOISE:
+            raise ValueError(
+                f"{type(self.structure).__name__} computes in {where}, whose rounding is about {unit * self.alpha:.1g} "
+                f'of what difference="direct" subtracts at alpha = {self.alpha:g}: use "divided", or a smaller alpha, '
+                f"or have it compute in float64 throughout"
+            )
+
+    def _rounding(self, initial: dict, args, kwargs) -> tuple[float, str]:
+        """The unit of the coarsest type that anything which depends on the weights is computed in."""
+        tensors = {k: t.clone().requires_grad_(k in self.theta) for k, t in initial.items()}
+        devices = [t.device for t in initial.values() if t.is_cuda][:1]
+        with torch.random.fork_rng(devices), torch.enable_grad(), Coarsest() as found:
+            self._pass(tensors, *pytree.tree_map_only(Tensor, Tensor.clone, (args, kwargs)))
+        return found.unit, found.where
 
     def _pass(self, tensors: dict, args, kwargs):
         """On a copy, as a module may keep tensors of its forward, and by the same kernels for both passes."""

@@ -12,7 +12,7 @@ from .differences import Pair, Program
 from .differences.derivative import has_gradient_of
 from .differences.pair import is_continuous
 from .functional import call, forward_differentiable, jvp, kept_tensors
-from .signature import Latest, signature_of
+from .signature import Latest, signature_of, state_of
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -45,7 +45,7 @@ class LinearizedModel(Anchored):
     def __init__(self, net: nn.Module, centered: bool = True):
         super().__init__(net, torch.inf)
         self.centered = centered
-        self._programs = Latest()  # by signature; None where jvp will do
+        self._usable, self._programs = Latest(), Latest()  # by signature: whether jvp will do, and else a trace
 
     def _checked(self, alpha: float) -> float:
         alpha = super()._checked(alpha)
@@ -56,11 +56,9 @@ class LinearizedModel(Anchored):
     def forward(self, *args, **kwargs):
         """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
         key = signature_of(self.structure, self._initial(), args, kwargs)
-        if key not in self._programs:
-            usable = self._jvp_is_right(args, kwargs)
-            self._programs[key] = None if usable else Program(self.structure, self._initial(), args, kwargs)
-        program = self._programs[key]
-        output, tangent = self._forward_mode(args, kwargs) if program is None else self._traced(program, args, kwargs)
+        if key not in self._usable:
+            self._usable[key] = self._jvp_is_right(args, kwargs)
+        output, tangent = (self._forward_mode if self._usable[key] else self._traced)(args, kwargs)
         return tangent if self.centered else pytree.tree_map(_add, output, tangent)
 
     def _forward_mode(self, args, kwargs):
@@ -79,14 +77,17 @@ class LinearizedModel(Anchored):
                 initial[name].copy_(new)
         return output, tangent
 
-    def _traced(self, program: Program, args, kwargs):
+    def _traced(self, args, kwargs):
         inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
             raise RuntimeError(
                 f"an input requires a gradient, which the linearization of {type(self.structure).__name__} does not "
                 f"carry, as torch's forward mode does not do for it: detach the input"
             )
-        theta = self.theta
+        key = signature_of(self.structure, self._initial(), args, kwargs), state_of(self.structure)
+        if key not in self._programs:
+            self._programs[key] = Program(self.structure, self._initial(), args, kwargs)
+        program, theta = self._programs[key], self.theta
         pairs = [Pair(t, theta[name]) if name in theta else t for name, t in self._initial().items()]
         leaves, spec = pytree.tree_flatten(program(0.0, pairs, inputs), is_leaf=lambda leaf: isinstance(leaf, Pair))
         values = [leaf.primal if isinstance(leaf, Pair) else leaf for leaf in leaves]

@@ -7,6 +7,7 @@ import torch
 
 from .anchored import Anchored
 from .centered import CenteredModel
+from .signature import plain_attributes
 
 
 class SharedStart:
@@ -67,15 +68,10 @@ def can_share(left: Anchored, right: Anchored) -> bool:
     if not all(isinstance(model, CenteredModel) and model.difference == "divided" for model in (left, right)):
         return False
     start, other = left.initial_weights() | left.initial_buffers(), right.initial_weights() | right.initial_buffers()
-    kinds = [[(type(part), _settings(part)) for part in model.structure.modules()] for model in (left, right)]
+    kinds = [[(type(part), plain_attributes(part)) for part in model.structure.modules()] for model in (left, right)]
     if kinds[0] != kinds[1] or start.keys() != other.keys() or left.theta.keys() != right.theta.keys():
         return False
     return all(t is other[name] or _equal(t, other[name]) for name, t in start.items())
-
-
-def _settings(part: torch.nn.Module) -> dict:
-    """The plain attributes of a module, its mode among them: slopes, rates, strides."""
-    return {name: value for name, value in vars(part).items() if isinstance(value, (bool, int, float, str, tuple))}
 
 
 def _equal(left: torch.Tensor, right: torch.Tensor) -> bool:

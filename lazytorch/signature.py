@@ -1,17 +1,21 @@
-"""What a trace of a module is good for: the signature of a call, by which traces are kept."""
+"""What a trace of a module is good for: the signature of a call, and the module's own state."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
+
+PLAIN = frozenset((bool, int, float, complex, str, type(None), torch.dtype, torch.device))
+SEQUENCES = frozenset((tuple, list))
+DEPTH = 3  # to which an argument is searched for tensors
 
 
 def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> Hashable:
     """Of a call of ``module`` with its ``tensors``: structure, shapes, types and devices, modes and autocast.
 
     Raises:
-        TypeError: an argument is neither a tensor nor hashable.
+        TypeError: an argument is neither a tensor nor hashable, or is an object that holds tensors.
     """
     leaves, spec = pytree.tree_flatten((args, kwargs))
     device = next(iter(tensors.values())).device.type
@@ -20,12 +24,58 @@ def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwa
     return spec, tuple(_of_leaf(leaf) for leaf in (*leaves, *tensors.values())), modes, autocast
 
 
+def state_of(module: nn.Module) -> tuple:
+    """The plain attributes of its parts: rates, counters and flags, which its forward may read."""
+    return tuple(
+        value if type(value) in PLAIN else tuple(value)
+        for part in module.modules()
+        for value in vars(part).values()
+        if type(value) in PLAIN or _is_plain_sequence(value)
+    )
+
+
+def plain_attributes(part) -> dict[str, Hashable]:
+    """Name -> value of those of one part, or of any object."""
+    return {n: value for n, value in getattr(part, "__dict__", {}).items() if _is_plain(value)}
+
+
+def _is_plain(value) -> bool:
+    return type(value) in PLAIN or _is_plain_sequence(value)
+
+
+def _is_plain_sequence(value) -> bool:
+    return type(value) in SEQUENCES and all(type(element) in PLAIN for element in value)
+
+
 def _of_leaf(leaf) -> Hashable:
     if isinstance(leaf, Tensor):
         return tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device
+    if type(leaf) in PLAIN:
+        return type(leaf), leaf
+    kind = type(leaf).__name__
+    if _holds_tensors(leaf, DEPTH):
+        raise TypeError(
+            f"an argument is a {kind} that holds tensors, which a trace would keep for ever: give the tensors "
+            f"themselves, in lists, tuples or dicts, or make it known to torch.utils._pytree"
+        )
     if not isinstance(leaf, Hashable):
-        raise TypeError(f"an argument is a {type(leaf).__name__}: a model takes tensors, and what can be hashed")
-    return type(leaf), leaf
+        raise TypeError(f"an argument is a {kind}: a model takes tensors, and what can be hashed")
+    return type(leaf), leaf, repr(plain_attributes(leaf))
+
+
+def _holds_tensors(value, depth: int) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    if depth == 0 or type(value) in PLAIN or isinstance(value, type) or callable(value):
+        return False
+    parts = list(getattr(value, "__dict__", {}).values())
+    slots = getattr(type(value), "__slots__", ())
+    parts += [getattr(value, name, None) for name in ((slots,) if isinstance(slots, str) else slots)]
+    if isinstance(value, Mapping):
+        parts += value.values()
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts += value
+    return any(_holds_tensors(part, depth - 1) for part in parts)
 
 
 class Latest(dict):

@@ -5,6 +5,7 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 """
 
 import copy
+import functools
 import random
 
 import numpy
@@ -15,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, forward_differentiable
+from ..signature import plain_attributes, state_of
 from .decompositions import decompositions
 
 aten = torch.ops.aten
@@ -30,6 +32,8 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is torch._C._set_grad_enabled:
             _label("stopped", not torch.is_grad_enabled())
+        if function is torch.Tensor.register_hook:
+            raise UntraceableModule("the module hooks a tensor's gradient, which a trace does not do: remove the hook")
         if function == torch.Tensor.data.__get__:
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         return function(*args, **(kwargs or {}))
@@ -94,9 +98,46 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
             f"{type(module).__name__} draws Python's or numpy's random numbers, which a trace would keep for ever: "
             f'draw with torch, or wrap with difference="direct" in float64'
         )
+    _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
     _free_strides(traced.graph)
     traced.graph.eliminate_dead_code()
     return traced, out_spec
+
+
+def _check_state(module, after, trace_again, traced) -> None:
+    """Raise UntraceableModule if forward has changed plain attributes and its next call computes something else."""
+    if state_of(module) == state_of(after):
+        return
+    try:
+        again = trace_again()
+    except Exception:  # it keeps tensors of the first trace, whose function is that of a first call
+        return
+    if again.code != traced.code or not _same_constants(again, traced):
+        raise UntraceableModule(
+            f"{type(module).__name__} changes its attribute {_changed(module, after)!r} in forward and then computes "
+            f"something else, which a trace would not: make it an argument, or wrap with "
+            f'difference="direct" in float64'
+        )
+
+
+def _changed(module, after) -> str:
+    parts = dict(after.named_modules())
+    for path, part in module.named_modules():
+        before, now = plain_attributes(part), plain_attributes(parts[path])
+        for name in (*before, *now):
+            if before.get(name) != now.get(name):
+                return f"{path}.{name}".lstrip(".")
+    return ""
+
+
+def _same_constants(left, right) -> bool:
+    constants = [
+        {name: t for name, t in vars(graph).items() if isinstance(t, torch.Tensor)} | dict(graph.named_buffers())
+        for graph in (left, right)
+    ]
+    return constants[0].keys() == constants[1].keys() and all(
+        torch.equal(t, constants[1][name]) for name, t in constants[0].items()
+    )
 
 
 @torch.no_grad()
