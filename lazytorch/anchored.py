@@ -7,7 +7,7 @@ import numbers
 import torch
 from torch import Tensor, nn
 
-from .functional import in_precision, real_parts
+from .functional import in_precision, kept_tensors, real_parts
 
 
 class Anchored(nn.Module):
@@ -222,7 +222,11 @@ def _check_net(net) -> None:
 
 
 def with_tensors(net: nn.Module, replace) -> nn.Module:
-    """A deep copy of ``net`` in which ``replace`` gives each parameter's and buffer's value; ties stay tied."""
+    """A deep copy of ``net`` in which ``replace`` gives each parameter's and buffer's value; ties stay tied.
+
+    What it has kept of a forward pass is kept without its graph.
+    """
     memo = {id(p): nn.Parameter(replace(p), requires_grad=p.requires_grad) for p in net.parameters()}
     memo |= {id(b): replace(b) for b in net.buffers()}
+    memo |= {id(t): t.detach().clone() for t in kept_tensors(net) if not t.is_leaf and id(t) not in memo}
     return copy.deepcopy(net, memo)

@@ -18,14 +18,32 @@ def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dic
     updates of buffers go into the given tensors. ``torch.func.functional_call`` alone leaves a module that is reachable
     by two names changed; here each place is set once and restored.
     """
+    places = {f"{path}.{leaf}".lstrip("."): tensors[name] for path, _, leaf, name in _places(module) if name in tensors}
+    return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
+
+
+@contextmanager
+def installed(module: nn.Module, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """Within the context the module's own parameters and buffers are these ``tensors``, keyed as in :func:`call`."""
+    before = []
+    try:
+        for _, held, leaf, name in list(_places(module)):
+            if name in tensors:
+                before.append((held, leaf, held[leaf]))
+                held[leaf] = tensors[name]
+        yield
+    finally:
+        for held, leaf, tensor in before:
+            held[leaf] = tensor
+
+
+def _places(module: nn.Module) -> Iterator[tuple[str, dict, str, str]]:
+    """(path of the part, its dict of parameters or buffers, name there, first name of the tensor) of every place."""
     own = (*module.named_parameters(), *module.named_buffers())
     names = {id(tensor): name for name, tensor in own}
-    places = {}
     for path, part in module.named_modules():
-        for leaf, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None and names[id(tensor)] in tensors:
-                places[f"{path}.{leaf}".lstrip(".")] = tensors[names[id(tensor)]]
-    return torch.func.functional_call(module, places, args, kwargs, tie_weights=False)
+        for held in (part._parameters, part._buffers):
+            yield from ((path, held, leaf, names[id(t)]) for leaf, t in held.items() if t is not None)
 
 
 def values_at(net: nn.Module, weights: dict | None) -> dict[str, Tensor]:
@@ -78,11 +96,11 @@ def forward_differentiable() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def kept_tensors(module: nn.Module) -> set[int]:
-    """Which tensors the module's parts hold in plain attributes, or in lists and dicts there: what a forward kept."""
+def kept_tensors(module: nn.Module) -> list[Tensor]:
+    """What the module's parts hold in plain attributes, or in lists and dicts there: what a forward has kept."""
     own = ("_parameters", "_buffers", "_modules")
     values = (value for part in module.modules() for name, value in vars(part).items() if name not in own)
-    return {id(leaf) for leaf in pytree.tree_leaves(list(values)) if isinstance(leaf, Tensor)}
+    return [leaf for leaf in pytree.tree_leaves(list(values)) if isinstance(leaf, Tensor)]
 
 
 def jvp(function, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:

@@ -104,10 +104,10 @@ class LinearizedModel(Anchored):
             own_args, own_kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (args, kwargs))
             return call(net, tensors, own_args, own_kwargs)
 
-        before = kept_tensors(net)
+        before = list(map(id, kept_tensors(net)))
         with forward_differentiable(), _Stops() as stops:
             right = has_gradient_of(function, [initial[name] for name in names], _tangents)
-        return right and not stops.found and kept_tensors(net) == before
+        return right and not stops.found and list(map(id, kept_tensors(net))) == before
 
 
 class _Stops(TorchFunctionMode):

@@ -149,9 +149,7 @@ def test_what_rounds_in_float32_is_not_subtracted_at_large_alpha():
     net, x = NormInFloat32().double(), torch.randn(4, 3, dtype=torch.float64)
     assert moved(lt.CenteredModel(net, 100.0, "direct"))(x).dtype == torch.float64
     model = lt.CenteredModel(net, 1e7, "direct")
-    with pytest.raises(
-        ValueError, match=r"NormInFloat32 computes in float32 \(float\), whose rounding is .*1e\+07"
-    ):
+    with pytest.raises(ValueError, match=r"NormInFloat32 computes in float32 \(float\), whose rounding is .*1e\+07"):
         model(x)
     model.alpha = 100.0
     model(x)

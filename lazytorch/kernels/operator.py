@@ -1,5 +1,8 @@
 """The Jacobian of a module and its tangent kernel as matrix-free linear operators, for Lanczos methods."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
@@ -73,12 +76,15 @@ class Jacobian(LinearOperator):
         total = self._like.new_zeros(self.shape[1])
         with self._exactly():
             for batch, cotangent in zip(self._batches, cotangents, strict=True):
-                _, pullback = torch.func.vjp(self._function(batch), self._weights)
-                total += torch.cat([gradient.flatten() for gradient in pullback(cotangent)[0].values()])
+                outputs, parameters = self._network(batch)[0], list(self._network.parameters.values())
+                gradients = torch.autograd.grad(outputs, parameters, cotangent, materialize_grads=True)
+                total += torch.cat([gradient.flatten() for gradient in gradients])
         return total.cpu().numpy()
 
-    def _exactly(self):
-        return exact_derivatives(self._like.device)
+    @contextmanager
+    def _exactly(self) -> Iterator[None]:
+        with exact_derivatives(self._like.device), self._network.installed():
+            yield
 
     def _function(self, batch: tuple[Tensor, ...]):
         return lambda weights: self._network(batch, values=weights)[0]

@@ -1,5 +1,6 @@
 """Running a module while noting each call of a layer that has a rule for its parameters' Jacobian."""
 
+import copy
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from ..functional import call
+from ..functional import call, installed, kept_tensors
 from .layers import LAYERS, Layer
 
 _ATTENTION = inspect.signature(F.multi_head_attention_forward)
@@ -139,6 +140,7 @@ class Network:
                     "the parameter and combine them in forward, or freeze it"
                 )
         tensors = {name: t.float() if t.is_floating_point() and t.itemsize < 4 else t for name, t in tensors.items()}
+        self._keeps: bool | None = None
         self.parameters = {name: tensors[name].detach().requires_grad_() for name in names}
         self._leaves = {name: tensor.detach().requires_grad_() for name, tensor in self.parameters.items()}
         self.constants = {name: tensor.detach() for name, tensor in tensors.items() if name not in self.parameters}
@@ -157,6 +159,13 @@ class Network:
         """Of the network's type and on its device."""
         return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
+    def installed(self):
+        """Within the context the module has these values as its own, and afterwards those that it had.
+
+        Checkpoints and adjoint methods call parts of it again in the backward pass, and find them there.
+        """
+        return installed(self.net, self.parameters | self.constants)
+
     def __call__(self, inputs: tuple[Tensor, ...], recorded=(), values=None) -> tuple[Tensor, list[Call]]:
         """The outputs (n, K) and the calls of layers with the parameters named in ``recorded``.
 
@@ -167,11 +176,22 @@ class Network:
         buffers = {name: tensor.clone() for name, tensor in self.constants.items()}
         n = len(inputs[0])
         with recorder:
-            outputs = call(self.net, self.parameters | buffers | (values or {}), tuple(x.clone() for x in inputs))
+            outputs = self._call(self.parameters | buffers | (values or {}), tuple(x.clone() for x in inputs))
         if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != n:
             found = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ValueError(f"the output of {type(self.net).__name__} must be a tensor of shape (n, ...), not {found}")
         return outputs.reshape(n, -1), recorder.calls
+
+    def _call(self, tensors: dict[str, Tensor], inputs: tuple[Tensor, ...]):
+        """On a copy if the module keeps tensors from call to call, which the first call finds out."""
+        if self._keeps is False:
+            return call(self.net, tensors, inputs)
+        own = (*self.net.parameters(), *self.net.buffers())
+        net = copy.deepcopy(self.net, {id(t): t for t in own})
+        before = list(map(id, kept_tensors(net)))
+        outputs = call(net, tensors, inputs)
+        self._keeps = list(map(id, kept_tensors(net))) != before
+        return outputs
 
     def reached(self, outputs: Tensor, calls: list[Call]) -> set[str]:
         """The names of the parameters on which ``outputs`` depend otherwise than through the cotangents of ``calls``.

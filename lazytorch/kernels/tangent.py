@@ -14,6 +14,7 @@ from .inspection import inspect_network
 from .plan import Plan, make_plan
 from .recording import Network, exact_derivatives
 from .tiles import Kernel
+from .verification import check_an_entry
 from .workers import Workers
 
 KINDS = ("full", "trace", "diagonal")
@@ -43,7 +44,7 @@ def empirical_ntk(
     Cost: one forward and K + 1 backward passes for every example, repeated for column blocks where not all examples'
     features fit in ``max_memory``; and the contraction. Memory: ``max_memory``, or what passes over three examples
     take if that is more, beside the inputs, the network and the result. With ``x2`` None half is computed, and the
-    result is exactly symmetric. TF32 is off.
+    result is exactly symmetric. TF32 is off. One entry is compared with gradients of the examples themselves.
 
     Under ``torch.distributed`` each process computes its own kernel, unless a ``group`` is given to share one: then all
     its members must call, each computes its share of the tiles, and all return the whole kernel.
@@ -68,7 +69,8 @@ def empirical_ntk(
         ValueError: unknown ``kind``, unsuitable inputs, complex parameters, a module that mixes examples or is random
             (with the remedy), ``max_memory`` too small for one example, or members of the ``group`` that differ in
             their network, weights, inputs or other arguments.
-        RuntimeError: examples that the network orders by their values, or treats otherwise differently; or another
+        RuntimeError: examples that the network orders by their values, or treats otherwise differently; an entry that
+            is not what its gradients give; or another
             member of the ``group`` failed; or ``file`` was changed by others while it was written.
         FileExistsError: ``file`` holds another computation, or has been cut or replaced.
 
@@ -77,10 +79,12 @@ def empirical_ntk(
     workers = Workers(group)
     with workers.together(), exact_derivatives(_device(net)):
         kernel = prepare(net, x1, x2, kind, weights, max_memory, workers)
-    with exact_derivatives(_device(net)):
+    with exact_derivatives(_device(net)), kernel.network.installed():
         if group is not None:
             kernel.check_alike(file)
-        return kernel.compute() if file is None else kernel.stream(file)
+        result = kernel.compute() if file is None else kernel.stream(file)
+        check_an_entry(kernel, result)
+        return result
 
 
 def plan_ntk(
@@ -121,7 +125,8 @@ def prepare(net, x1, x2=None, kind="full", weights=None, max_memory=None, worker
     left = as_inputs(x1, network.dtype)
     right = None if x2 is None else as_inputs(x2, network.dtype)
     _check_alike(left, right or left)
-    findings = inspect_network(network, left)
+    with network.installed():
+        findings = inspect_network(network, left)
     n2 = None if right is None else len(right[0])
     memory = parse_memory(max_memory)
     plan = make_plan(findings, kind, len(left[0]), n2, memory, network.dtype.itemsize, workers.count)
