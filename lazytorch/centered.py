@@ -155,6 +155,7 @@ class CenteredModel(Anchored):
             if key not in self._traces:
                 self._traces[key] = Program(self.structure, initial, args, kwargs)
             program = self._traces[key]
+            program.check_dependence(set(self.theta))
             updated = self._updated | (program.written & set(self.buffer_differences()))
             if self.epsilon > 0:
                 program.check_rules(set(self.theta) | updated)

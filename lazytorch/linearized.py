@@ -87,6 +87,7 @@ class LinearizedModel(Anchored):
         key = signature_of(self.structure, self._initial(), args, kwargs), state_of(self.structure)
         if key not in self._programs:
             self._programs[key] = Program(self.structure, self._initial(), args, kwargs)
+            self._programs[key].check_dependence(set(self.theta))
         program, theta = self._programs[key], self.theta
         pairs = [Pair(t, theta[name]) if name in theta else t for name, t in self._initial().items()]
         leaves, spec = pytree.tree_flatten(program(0.0, pairs, inputs), is_leaf=lambda leaf: isinstance(leaf, Pair))

@@ -118,6 +118,14 @@ def test_hooks_of_gradients_are_refused():
     lt.CenteredModel(net, 10.0)
 
 
+def test_a_forward_that_a_copy_does_not_take_along_is_refused():
+    net = nn.Linear(3, 2)
+    net.forward = lambda x: nn.functional.linear(x, net.weight)
+    for model in (lt.CenteredModel(net, 10.0), lt.CenteredModel(net, math.inf), lt.linearize(net)):
+        with pytest.raises(lt.UntraceableModule, match="nothing that Linear returns depends on theta"):
+            model(torch.randn(4, 3))
+
+
 class Double(nn.Module):
     def forward(self, x):
         return 2 * x

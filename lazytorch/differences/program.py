@@ -6,7 +6,8 @@ rule gives the divided difference of what it returned.
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
@@ -50,7 +51,7 @@ from .pair import (
     value,
     varies,
 )
-from .trace import trace
+from .trace import UntraceableModule, trace
 
 aten = torch.ops.aten
 
@@ -71,7 +72,7 @@ class Program:
     """
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
-        started = time.monotonic()
+        started, self.module = time.monotonic(), type(module).__name__
         self.graph_module, self.out_spec = trace(module, tensors, args, kwargs)
         self.seconds = time.monotonic() - started
         self.nodes = list(self.graph_module.graph.nodes)
@@ -82,14 +83,25 @@ class Program:
         self.last_used_by = _last_uses(self.nodes)
         self.relus = _relus(self.nodes, module)
 
+    def check_dependence(self, varying: set[str]) -> None:
+        """Raise UntraceableModule if no output depends on any of the tensors ``varying``."""
+        if not any(node.op == "output" for node, _ in self._dependent(varying)):
+            raise UntraceableModule(
+                f"nothing that {self.module} returns depends on theta: its forward calls another module (by a closure, "
+                f"say), which a copy does not take along; make it a method, or wrap that module"
+            )
+
+    def _dependent(self, varying: set[str]) -> Iterator[tuple[Any, list]]:
+        """The nodes that depend on these tensors, with those of their arguments that do."""
+        dependent = {node for node, name in self.names.items() if name in varying}
+        for node in self.nodes:
+            if arguments := [argument for argument in node.all_input_nodes if argument in dependent]:
+                dependent.add(node)
+                yield node, arguments
+
     def check_rules(self, varying: set[str]) -> None:
         """Raise UnsupportedOperator for the first operator without a rule that depends on the tensors ``varying``."""
-        dependent = {node: None for node, name in self.names.items() if name in varying}
-        for node in self.nodes:
-            arguments = [argument for argument in node.all_input_nodes if argument in dependent]
-            if not arguments:
-                continue
-            dependent[node] = None
+        for node, arguments in self._dependent(varying):
             continuous = any(map(is_continuous, pytree.tree_leaves([argument.meta["val"] for argument in arguments])))
             if isinstance(node.target, torch._ops.OpOverload) and continuous and not find_rule(node.target):
                 module = node.meta.get("module") or "(root)"
