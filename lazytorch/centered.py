@@ -15,7 +15,8 @@ from .differences.pair import is_continuous, value, varies
 from .differences.program import Observer
 from .functional import call, forward_differentiable
 from .rounding import LARGEST_NOISE, Coarsest
-from .signature import Latest, signature_of, state_of
+from .signature import Latest, signature_of
+from .traces import Programs, Traces
 
 
 class CenteredModel(Anchored):
@@ -53,7 +54,7 @@ class CenteredModel(Anchored):
             raise ValueError(f'difference must be "divided" or "direct", got {difference!r}')
         self.difference = difference
         self.alpha = alpha  # once more, for what this difference allows
-        self._traces, self._programs = Latest(), Latest()  # by input signature; programs are traces found usable
+        self._traces, self._usable = Traces(), Programs()  # of them, those that have rules for what theta moves
         self._roundings = Latest()  # the same, of what "direct" subtracts
         # Buffers whose divided difference may not be 0; the others are constants.
         self._updated: set[str] = set()
@@ -74,13 +75,13 @@ class CenteredModel(Anchored):
     def share_start(self, other: "CenteredModel") -> None:
         """Take the tensors of w_0, its buffers and the traces from ``other``, whose values must be the same."""
         if self._traces is not other._traces:
-            self._traces, self._programs = other._traces, Latest()
+            self._traces, self._usable = other._traces, Programs()
         self._modules["initial"] = other._modules["initial"]
 
-    def share_traces(self, traces: "Latest | None") -> "Latest":
+    def share_traces(self, traces: Traces | None) -> Traces:
         """Take the ``traces`` that a copy of the same module has returned here, if any, and return this model's."""
         if traces is not None:
-            self._traces, self._programs = traces, Latest()
+            self._traces, self._usable = traces, Programs()
         return self._traces
 
     def own_start(self) -> None:
@@ -147,20 +148,19 @@ class CenteredModel(Anchored):
     @property
     def tracing(self) -> tuple[int, float]:
         """How many traces there are, one for each input signature and mode, and the seconds that they took."""
-        return len(self._traces), sum(program.seconds for program in self._traces.values())
+        programs = list(self._traces)
+        return len(programs), sum(program.seconds for program in programs)
 
     def _program(self, args, kwargs, initial) -> Program:
-        key = signature_of(self.structure, initial, args, kwargs), state_of(self.structure)
-        if key not in self._programs:
-            if key not in self._traces:
-                self._traces[key] = Program(self.structure, initial, args, kwargs)
-            program = self._traces[key]
+        program = self._traces.find(self.structure, initial, args, kwargs)
+        if program not in self._usable:
             program.check_dependence(set(self.theta))
             updated = self._updated | (program.written & set(self.buffer_differences()))
             if self.epsilon > 0:
                 program.check_rules(set(self.theta) | updated)
-            self._updated, self._programs[key] = updated, program
-        return self._programs[key]
+            self._updated = updated
+            self._usable.add(program)
+        return program
 
     def _direct(self, args, kwargs):
         theta, initial, moved = self.theta, self._initial(), self.buffer_differences()

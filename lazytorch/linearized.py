@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .anchored import Anchored
-from .differences import Pair, Program
+from .differences import Pair
 from .differences.derivative import has_gradient_of
 from .differences.pair import is_continuous
 from .functional import call, forward_differentiable, jvp, kept_tensors
-from .signature import Latest, signature_of, state_of
+from .signature import Latest, signature_of
+from .traces import Traces
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -45,7 +46,7 @@ class LinearizedModel(Anchored):
     def __init__(self, net: nn.Module, centered: bool = True):
         super().__init__(net, torch.inf)
         self.centered = centered
-        self._usable, self._programs = Latest(), Latest()  # by signature: whether jvp will do, and else a trace
+        self._usable, self._traces = Latest(), Traces()  # by signature: whether jvp will do; and if not
 
     def _checked(self, alpha: float) -> float:
         alpha = super()._checked(alpha)
@@ -84,11 +85,8 @@ class LinearizedModel(Anchored):
                 f"an input requires a gradient, which the linearization of {type(self.structure).__name__} does not "
                 f"carry, as torch's forward mode does not do for it: detach the input"
             )
-        key = signature_of(self.structure, self._initial(), args, kwargs), state_of(self.structure)
-        if key not in self._programs:
-            self._programs[key] = Program(self.structure, self._initial(), args, kwargs)
-            self._programs[key].check_dependence(set(self.theta))
-        program, theta = self._programs[key], self.theta
+        program, theta = self._traces.find(self.structure, self._initial(), args, kwargs), self.theta
+        program.check_dependence(set(theta))
         pairs = [Pair(t, theta[name]) if name in theta else t for name, t in self._initial().items()]
         leaves, spec = pytree.tree_flatten(program(0.0, pairs, inputs), is_leaf=lambda leaf: isinstance(leaf, Pair))
         values = [leaf.primal if isinstance(leaf, Pair) else leaf for leaf in leaves]

@@ -52,6 +52,26 @@ def vector_norm(x, order=2, dim=None, keepdim=False, *, dtype=None):
     return torch._refs.linalg.vector_norm(x, order, dim, keepdim, dtype=dtype)
 
 
+def grouped_product(left, right, ends=None, bias=None, out_dtype=None):
+    """Rows up to each of ``ends`` by the matrix of their expert: of every expert all rows, and then those that are its.
+
+    Experts times the products, as what is whose may depend on theta.
+    """
+    if ends is None or left.dim() != 2 or right.dim() != 3 or bias is not None:
+        return NotImplemented
+    rows = torch.arange(len(left), device=left.device)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    out = left.new_zeros(len(left), right.shape[-1])
+    for expert in range(len(right)):
+        own = (rows >= starts[expert]) & (rows < ends[expert])
+        out = torch.where(own.unsqueeze(1), left @ right[expert], out)
+    return out if out_dtype is None else out.to(out_dtype)
+
+
+if hasattr(aten, "_grouped_mm"):  # since torch 2.8
+    decomposition(aten._grouped_mm.default)(grouped_product)
+
+
 @decomposition(aten._cdist_forward.default)
 def cdist(left, right, p, compute_mode):
     return torch.linalg.vector_norm(left.unsqueeze(-2) - right.unsqueeze(-3), p, -1)

@@ -1,5 +1,8 @@
 """Linear maps: the divided difference of L(x) is L applied to the divided difference of x."""
 
+import functools
+import math
+
 import torch
 
 from .pair import Pair, UnsupportedOperator, as_pair, continuous, difference, is_continuous, rule
@@ -77,7 +80,7 @@ LINEAR = (
 def _linear(operator):
     def apply_to_difference(epsilon, out, x, *args, **kwargs):
         if isinstance(out, torch.Tensor) and not is_continuous(out):  # a sum as integers
-            return operator(x.value(epsilon), *args, **kwargs)
+            return operator(cast(epsilon, out, x, dtype=out.dtype), *args, **kwargs)
         return operator(x.difference, *args, **kwargs)
 
     return apply_to_difference
@@ -112,11 +115,25 @@ def _sum(epsilon, out, left, right, alpha):
 
 
 @rule(aten.as_strided)
-def as_strided(epsilon, out, x, *geometry):
-    """Strides count in memory, where the difference may lie otherwise; a whole contiguous tensor lies in one way."""
-    if not x.primal.is_contiguous() or x.primal.untyped_storage().nbytes() != x.primal.nbytes:
-        raise UnsupportedOperator("it looks into the memory of a tensor that is not contiguous: index it instead")
-    return x.difference.contiguous().as_strided(*geometry)
+def as_strided(epsilon, out, x, size, stride, offset=None):
+    """Strides count in the memory of the value at w_0, where the difference may lie otherwise: an index of elements."""
+    primal = x.primal
+    start = primal.storage_offset()
+    offset = start if offset is None else offset
+    within = primal.untyped_storage().nbytes() // primal.element_size()
+    index = _elements(tuple(primal.shape), primal.stride(), start, within, tuple(size), tuple(stride), offset)
+    return x.difference.reshape(-1)[index.to(primal.device)]
+
+
+@functools.lru_cache(maxsize=64)
+def _elements(shape, strides, start, within, size, stride, offset) -> torch.Tensor:
+    """Which elements of a tensor, counted in order, lie where a view of its memory looks."""
+    memory = torch.full((within,), -1)
+    memory.as_strided(shape, strides, start).copy_(torch.arange(math.prod(shape)).view(shape))
+    index = memory.as_strided(size, stride, offset)
+    if (index < 0).any():
+        raise UnsupportedOperator("it looks into memory beside its tensor, a part of another: index that instead")
+    return index.contiguous()
 
 
 @rule(aten.cat)

@@ -73,7 +73,7 @@ class Program:
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
         started, self.module = time.monotonic(), type(module).__name__
-        self.graph_module, self.out_spec = trace(module, tensors, args, kwargs)
+        self.graph_module, self.out_spec, self._decisions = trace(module, tensors, args, kwargs)
         self.seconds = time.monotonic() - started
         self.nodes = list(self.graph_module.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
@@ -82,6 +82,10 @@ class Program:
         self.written = {self.names[node] for node in self.overwritten if node in self.names}
         self.last_used_by = _last_uses(self.nodes)
         self.relus = _relus(self.nodes, module)
+
+    def suits(self, inputs: list[Tensor]) -> bool:
+        """Whether what the module decides in Python by the values of its inputs comes out as in the trace."""
+        return self._decisions.hold(inputs)
 
     def check_dependence(self, varying: set[str]) -> None:
         """Raise UntraceableModule if no output depends on any of the tensors ``varying``."""

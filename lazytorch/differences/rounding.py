@@ -57,6 +57,13 @@ def cast(epsilon, out, x, **options):
     return aten._to_copy(n + _truncated(epsilon, x, n), **options)
 
 
+@rule(aten.histc)
+def histogram(epsilon, out, x, *settings):
+    """Counts at w, of integers that have moved to integers too."""
+    n = x.primal.round()
+    return jump(epsilon, out, aten.histc(n + _rest(epsilon, x, n), *settings))
+
+
 @rule(aten.round.default)
 def round_half_to_even(epsilon, out, x):
     """n + ceil((a - n - 1/2) + eps d) with n = floor(a), which rounds half down, and one more where that is odd."""

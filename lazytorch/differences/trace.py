@@ -7,6 +7,7 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 import copy
 import functools
 import random
+import traceback
 
 import numpy
 import torch
@@ -16,7 +17,8 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, forward_differentiable
-from ..signature import plain_attributes, state_of
+from ..signature import PLAIN, plain_attributes, state_of
+from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 
 aten = torch.ops.aten
@@ -27,9 +29,22 @@ class UntraceableModule(RuntimeError):
 
 
 class _Watch(TorchFunctionMode):
-    """Marks the nodes through which the module stops gradients (no_grad), and refuses what a trace would lose."""
+    """Takes decisions, marks the nodes through which gradients are stopped, and refuses what a trace would lose."""
+
+    def __init__(self, decisions: Decisions, running: list[str]):
+        super().__init__()
+        self.decisions, self.running = decisions, running
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in READS:
+            try:
+                return self.decisions.take(function, args, kwargs or {})
+            except DependsOnWeights as error:
+                module = self.running[-1] if self.running else ""
+                raise UntraceableModule(
+                    f"module '{module or '(root)'}' takes a Python decision on values that depend on the weights or on "
+                    f"random numbers ({where(traceback.extract_stack())}): {TENSORS}"
+                ) from error
         if function is torch._C._set_grad_enabled:
             _label("stopped", not torch.is_grad_enabled())
         if function is torch.Tensor.register_hook:
@@ -39,13 +54,16 @@ class _Watch(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
+TENSORS = 'move it into tensor operations (torch.where), or wrap with difference="direct" in float64'
 REMEDY = 'use detach(), or wrap with difference="direct" in float64'
 
 
 def trace(module, tensors: dict, args: tuple, kwargs: dict):
-    """(graph module, structure of the outputs) of ``module(*args, **kwargs)`` as a function of its tensors.
+    """(graph module, structure of the outputs, decisions) of ``module(*args, **kwargs)`` as a function of its tensors.
 
     The graph takes the ``tensors`` (name -> example value of every parameter and buffer), then the input tensors.
+
+    An output that is neither a tensor nor a plain value, as a cache of keys and values is, is None.
 
     What Python computes on the way, from the module's own attributes for one, is constant in the graph. A node made
     under ``no_grad`` is marked in its meta as stopped.
@@ -64,29 +82,33 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         arrived = iter(flat[len(tensors) :])
         filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
         args, kwargs = pytree.tree_unflatten(filled, in_spec)
-        with _Watch():
+        with _Watch(decisions, running):
             outputs, out_spec = pytree.tree_flatten(call(traced_module, weights, args, kwargs))
+            outputs = [leaf if isinstance(leaf, torch.Tensor) or type(leaf) in PLAIN else None for leaf in outputs]
             _label("stopped", not torch.is_grad_enabled())
         return outputs
 
     traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
+    decisions = Decisions(len(tensors), inputs)
     states = random.getstate(), numpy.random.get_state()[1].tobytes()
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     try:
-        _name_nodes(traced_module)
+        running = _name_nodes(traced_module)
         # A compiled module is traced as the module it was compiled from.
         eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
         with torch.enable_grad(), forward_differentiable(), eager:
             traced = _functional(function, example)
+            decisions.close(traced)
             if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
                 traced = _functional(_Relabelling(traced).run, example)
     except UntraceableModule:
         raise
     except Exception as error:
         if _is_data_dependent(error):
+            place = where(traceback.extract_tb(error.__traceback__))
             raise UntraceableModule(
-                f"{type(module).__name__} takes Python decisions on tensor values ({_first_line(error)}): move them "
-                f'into tensor operations (torch.where), or wrap with difference="direct" in float64'
+                f"module '{running[-1] if running else '(root)'}' of {type(module).__name__} takes Python decisions on "
+                f"tensor values ({place}; {_first_line(error)}): {TENSORS}"
             ) from error
         _run_once(module, tensors, args, kwargs)
         raise UntraceableModule(
@@ -101,7 +123,7 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
     _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
     _free_strides(traced.graph)
     traced.graph.eliminate_dead_code()
-    return traced, out_spec
+    return traced, out_spec, decisions
 
 
 def _check_state(module, after, trace_again, traced) -> None:
@@ -184,8 +206,8 @@ def _first_line(error) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _name_nodes(module) -> None:
-    """Have the path of the innermost running module written into each new node's meta."""
+def _name_nodes(module) -> list[str]:
+    """Have the path of the innermost running module written into each new node's meta. Returns those that run."""
     stack = []
 
     def enter(path):
@@ -201,6 +223,7 @@ def _name_nodes(module) -> None:
     for path, child in module.named_modules():
         child.register_forward_pre_hook(enter(path), prepend=True)
         child.register_forward_hook(leave, always_call=True)
+    return stack
 
 
 class _Relabelling(torch.fx.Interpreter):
