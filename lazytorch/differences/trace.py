@@ -37,14 +37,9 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in READS:
-            try:
-                return self.decisions.take(function, args, kwargs or {})
-            except DependsOnWeights as error:
-                module = self.running[-1] if self.running else ""
-                raise UntraceableModule(
-                    f"module '{module or '(root)'}' takes a Python decision on values that depend on the weights or on "
-                    f"random numbers ({where(traceback.extract_stack())}): {TENSORS}"
-                ) from error
+            return self._decide(function, args, kwargs or {})
+        if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+            args = (args[0], self._with_decided_slices(args[1]), *args[2:])
         if function is torch._C._set_grad_enabled:
             _label("stopped", not torch.is_grad_enabled())
         if function is torch.Tensor.register_hook:
@@ -53,7 +48,27 @@ class _Watch(TorchFunctionMode):
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         return function(*args, **(kwargs or {}))
 
+    def _decide(self, function, args, kwargs):
+        try:
+            return self.decisions.take(function, args, kwargs)
+        except DependsOnWeights as error:
+            module = self.running[-1] if self.running else ""
+            raise UntraceableModule(
+                f"module '{module or '(root)'}' takes a Python decision on values that depend on the weights or on "
+                f"random numbers ({where(traceback.extract_stack())}): {TENSORS}"
+            ) from error
 
+    def _with_decided_slices(self, index):
+        """An index, with the tensors that bound its slices as numbers."""
+        if isinstance(index, tuple):
+            return tuple(map(self._with_decided_slices, index))
+        if not isinstance(index, slice):
+            return index
+        bounds = (index.start, index.stop, index.step)
+        return slice(*(self._decide(INDEX, (b,), {}) if isinstance(b, torch.Tensor) else b for b in bounds))
+
+
+INDEX = torch.Tensor.__index__
 TENSORS = 'move it into tensor operations (torch.where), or wrap with difference="direct" in float64'
 REMEDY = 'use detach(), or wrap with difference="direct" in float64'
 

@@ -1,0 +1,121 @@
+"""Python decisions on the values of inputs: taken as without a trace, and taken anew where they come out otherwise."""
+
+import pytest
+import torch
+from torch import nn
+
+import lazytorch as lt
+
+
+class Branching(nn.Module):
+    """Decides by its inputs in one way; ``decide(mask)`` gives a number."""
+
+    def __init__(self, decide):
+        super().__init__()
+        self.layer, self.decide = nn.Linear(3, 2), decide
+
+    def forward(self, x, mask):
+        return self.layer(x) * self.decide(mask)
+
+
+DECISIONS = {
+    "bool": lambda mask: 2.0 if mask.all() else 3.0,
+    "item": lambda mask: float(mask.sum().item()),
+    "int": lambda mask: int(mask.sum()) + 1,
+    "float": lambda mask: float(mask.sum() + 1),
+    "index": lambda mask: [5.0, 6.0, 7.0, 8.0, 9.0][mask.sum()],
+    "list": lambda mask: sum(mask.tolist()) + 1.0,
+    "contains": lambda mask: 2.0 if False in mask else 3.0,
+    "equal": lambda mask: 2.0 if torch.equal(mask, torch.ones_like(mask)) else 3.0,
+    "of a constant": lambda mask: 2.0 if (mask.long() + torch.tensor([0, 1, 0, 0])).max() > 1 else 3.0,
+    "several": lambda mask: (2.0 if mask.any() else 1.0) + (2.0 if mask.all() else 5.0),
+}
+MASKS = [torch.tensor([True] * 4), torch.tensor([True, False, True, True]), torch.tensor([False] * 4)]
+
+
+@pytest.mark.parametrize("alpha", (10.0, float("inf")))
+@pytest.mark.parametrize("name", DECISIONS)
+def test_each_call_decides_as_the_module_does(name, alpha):
+    torch.manual_seed(0)
+    net, x = Branching(DECISIONS[name]), torch.randn(5, 3)
+    model = lt.CenteredModel(net, alpha)
+    for theta in model.theta.values():
+        nn.init.ones_(theta)
+    plain = lt.CenteredModel(net.layer, alpha)
+    plain.load_state_dict({key.replace(".layer.", "."): t for key, t in model.state_dict().items()})
+    for mask in (*MASKS, *MASKS):
+        torch.testing.assert_close(model(x, mask), plain(x) * DECISIONS[name](mask))
+    assert 2 <= model.tracing[0] <= 3
+
+
+def test_sizes_may_be_decided_by_values():
+    class Shortened(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x, lengths):
+            return self.layer(x[:, : lengths.max()]).sum(1)
+
+    model, x = lt.CenteredModel(Shortened(), 10.0), torch.randn(2, 7, 3)
+    for theta in model.theta.values():
+        nn.init.ones_(theta)
+    for longest in (3, 6, 3):
+        part = model(x, torch.tensor([1, longest]))
+        torch.testing.assert_close(part, model(x[:, :longest], torch.tensor([1, longest])))
+
+
+class OnWeights(nn.Module):
+    def __init__(self, decide):
+        super().__init__()
+        self.inner, self.decide = nn.Linear(3, 3), decide
+
+    def forward(self, x):
+        return self.inner(x) * (2.0 if self.decide(self.inner, x) else 1.0)
+
+
+@pytest.mark.parametrize(
+    "decide",
+    (
+        lambda inner, x: inner(x).sum() > 0,
+        lambda inner, x: inner.weight.norm() > 1,
+        lambda inner, x: torch.rand(()) > 0.5,
+    ),
+    ids=("outputs", "weights", "random numbers"),
+)
+def test_decisions_by_weights_are_refused_with_their_place(decide):
+    model = lt.CenteredModel(nn.Sequential(OnWeights(decide)), 10.0)
+    place = r"test_decisions.py:\d+, return self.inner\(x\) \* \(2.0 if"
+    with pytest.raises(lt.UntraceableModule, match=rf"module '0' takes a Python decision .*{place}"):
+        model(torch.randn(4, 3))
+
+
+def test_members_of_a_shared_start_decide_alike():
+    net, x = Branching(DECISIONS["bool"]), torch.randn(5, 3)
+    models = [lt.CenteredModel(net, alpha) for alpha in (1.0, 100.0)]
+    start = lt.SharedStart(models)
+    for model in models:
+        for theta in model.theta.values():
+            nn.init.ones_(theta)
+    for mask in (MASKS[0], MASKS[1], MASKS[0]):
+        for model, output in zip(models, start(x, mask), strict=True):
+            torch.testing.assert_close(output, model(x, mask))
+
+
+def test_outputs_that_are_no_tensors():
+    class Cache:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+    class WithCache(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x):
+            y = self.layer(x)
+            return {"y": y, "cache": Cache(y), "n": 3, "none": None, "words": "kept"}
+
+    outputs = lt.CenteredModel(WithCache(), 10.0)(torch.randn(4, 3))
+    assert outputs["y"].shape == (4, 2) and outputs["cache"] is None
+    assert (outputs["n"], outputs["none"], outputs["words"]) == (3, None, "kept")
