@@ -34,6 +34,7 @@ from . import (  # noqa: F401 (they register rules)
     random,
     reduction,
     rounding,
+    segments,
     selection,
     softmax,
 )

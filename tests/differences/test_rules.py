@@ -101,6 +101,22 @@ ORDER = {
     "topk of the smallest": (first_of(torch.topk, 2, 0, largest=False), (7, 3)),
 }
 
+PLACES = torch.tensor([[0, 1, 0, 4], [0, 3, 3, 1], [1, 0, 0, 4]])
+
+
+def scattered(reduce, include_self):
+    def function(x, y):
+        return x.scatter_reduce(0, PLACES, y, reduce, include_self=include_self)
+
+    return function
+
+
+SEGMENTS = {
+    f"{reduce} of segments{', with what was there' * own}": (scattered(reduce, own), (5, 4), (3, 4))
+    for reduce in ("amax", "amin", "mean", "sum")
+    for own in (False, True)
+}
+
 POOLING = {
     "max pool in 1d": (lambda x: F.max_pool1d(x, 3, 2, 1), (2, 3, 9)),
     "max pool in 3d": (lambda x: F.max_pool3d(x, (3, 2, 2), 2, 1, ceil_mode=True), (2, 5, 4, 6)),
@@ -177,7 +193,7 @@ def _complex_cases():
     return {f"complex {name}": case for name, case in cases.items()}
 
 
-CASES = LINEAR | SELECTION | ORDER | POOLING | REDUCTION | MATRICES | _complex_cases()
+CASES = LINEAR | SELECTION | ORDER | SEGMENTS | POOLING | REDUCTION | MATRICES | _complex_cases()
 
 
 @functools.cache
