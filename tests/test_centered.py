@@ -270,9 +270,10 @@ def test_an_operator_without_rule_names_itself_its_module_and_the_remedy():
 def test_control_flow_on_values_is_refused_by_name():
     class Branch(nn.Linear):
         def forward(self, x):
-            return super().forward(x) if x.sum() > 0 else -x
+            y = super().forward(x)
+            return y if y.sum() > 0 else -y
 
-    with pytest.raises(lt.UntraceableModule, match="Branch.*direct"):
+    with pytest.raises(lt.UntraceableModule, match="Python decision.*test_centered.py.*direct"):
         lt.CenteredModel(Branch(3, 3), 10.0)(torch.randn(2, 3))
     model = lt.CenteredModel(Branch(3, 3), 10.0, difference="direct")
     assert (model(torch.ones(2, 3)) == 0).all()
@@ -367,7 +368,7 @@ def test_traces_once_per_signature_and_mode():
     model.eval()
     model(x)
     model(x)
-    assert len(model._programs) == 3
+    assert model.tracing[0] == 3
 
 
 def test_autocast_to_bfloat16_keeps_large_alpha_accurate():

@@ -60,7 +60,7 @@ class Decisions:
         """
         self._root = get_proxy_mode().tracer.root
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        leaves = [_node_of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        leaves = [node_of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         with torch.no_grad(), temporarily_clear_interpreter_stack(), _disable_current_modes():
             decision = Decision(function, leaves, spec, None)
             decision = decision._replace(result=decision.read(self._value))
@@ -87,6 +87,11 @@ class Decisions:
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._value)
         return node.target(*args, **kwargs)
 
+    @property
+    def taken(self) -> bool:
+        """Whether there are any."""
+        return bool(self._taken)
+
     def close(self, root: torch.nn.Module) -> None:
         """Keep what the decisions need of the graph, and no values."""
         if self._taken:
@@ -111,8 +116,12 @@ class Decisions:
         return all(decision.read(lambda _: next(values)) == decision.result for decision in self._taken)
 
 
-def _node_of(tensor: Tensor) -> Any:
-    """The node of a tensor in the trace that is being made; a constant is itself."""
+def node_of(tensor: Tensor) -> Any:
+    """The node of a tensor in the trace that is being made.
+
+    Raises:
+        DependsOnWeights: it is not of the trace.
+    """
     inner = torch._from_functional_tensor(tensor) if torch._is_functional_tensor(tensor) else tensor
     slot = get_proxy_slot(inner, get_proxy_mode().tracer, None)
     if slot is None:

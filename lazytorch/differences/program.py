@@ -74,14 +74,16 @@ class Program:
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
         started, self.module = time.monotonic(), type(module).__name__
-        self.graph_module, self.out_spec, self._decisions = trace(module, tensors, args, kwargs)
+        self.graph_module, self.out_spec, self._decisions, calls = trace(module, tensors, args, kwargs)
         self.seconds = time.monotonic() - started
         self.nodes = list(self.graph_module.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
         self.names = dict(zip(self.placeholders, tensors, strict=False))
         self.overwritten = _written(self.nodes)
         self.written = {self.names[node] for node in self.overwritten if node in self.names}
-        self.last_used_by = _last_uses(self.nodes)
+        self._ends = {call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)}
+        self._inside = frozenset().union(*(call.inside for call in calls))
+        self.last_used_by = _last_uses(self.nodes, self._ends)
         self.relus = _relus(self.nodes, module)
 
     def suits(self, inputs: list[Tensor]) -> bool:
@@ -89,8 +91,8 @@ class Program:
         return self._decisions.hold(inputs)
 
     def check_dependence(self, varying: set[str]) -> None:
-        """Raise UntraceableModule if no output depends on any of the tensors ``varying``."""
-        if not any(node.op == "output" for node, _ in self._dependent(varying)):
+        """Raise UntraceableModule if no output depends on any of the tensors ``varying``, whatever the inputs say."""
+        if not self._decisions.taken and not any(node.op == "output" for node, _ in self._dependent(varying)):
             raise UntraceableModule(
                 f"nothing that {self.module} returns depends on theta: its forward calls another module (by a closure, "
                 f"say), which a copy does not take along; make it a method, or wrap that module"
@@ -141,6 +143,8 @@ class Program:
                 if observe is not None and node in self.relus:
                     observe(self.relus[node], *_active(args[0], epsilon))
                 values[node] = self._run(node, epsilon, args, kwargs, record)
+                if node in self._ends:
+                    self._ends[node].honour(epsilon, values)
             for finished in self.last_used_by.get(node, ()):
                 del values[finished]
 
@@ -154,7 +158,8 @@ class Program:
         else:
             out = record[node] = _at_w_0(node.target, args, kwargs)
         try:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not node.meta.get("stopped")):
+            stopped = node.meta.get("stopped") or node in self._inside
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not stopped):
                 return on_pairs(node.target, epsilon, out, args, kwargs)
         except UnsupportedOperator as error:
             module = node.meta.get("module") or "(root)"
@@ -225,11 +230,13 @@ def _jump(operator, epsilon, out, args, kwargs):
     return pytree.tree_map(lambda at_w, a: chosen_jump(epsilon, a, at_w), operator(*args, **kwargs), out)
 
 
-def _last_uses(nodes: list) -> dict:
-    """Node -> the nodes whose values are not needed after it."""
-    last = {}
+def _last_uses(nodes: list, ends: dict) -> dict:
+    """Node -> the nodes whose values are not needed after it; at its end a custom function needs what went in."""
+    last: dict = {}
     for node in nodes:
         last |= dict.fromkeys(node.all_input_nodes, node)
+        if node in ends:
+            last |= dict.fromkeys((*ends[node].inputs, *ends[node].outputs[:-1]), node)
     uses: dict = {}
     for node, user in last.items():
         uses.setdefault(user, []).append(node)

@@ -20,6 +20,7 @@ from ..functional import call, forward_differentiable
 from ..signature import PLAIN, plain_attributes, state_of
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
+from .functions import inlining
 
 aten = torch.ops.aten
 
@@ -74,7 +75,7 @@ REMEDY = 'use detach(), or wrap with difference="direct" in float64'
 
 
 def trace(module, tensors: dict, args: tuple, kwargs: dict):
-    """(graph module, structure of the outputs, decisions) of ``module(*args, **kwargs)`` as a function of its tensors.
+    """(graph module, structure of the outputs, decisions, custom functions) of ``module(*args, **kwargs)``.
 
     The graph takes the ``tensors`` (name -> example value of every parameter and buffer), then the input tensors.
 
@@ -104,17 +105,19 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         return outputs
 
     traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
-    decisions = Decisions(len(tensors), inputs)
+    decisions, calls = Decisions(len(tensors), inputs), []
     states = random.getstate(), numpy.random.get_state()[1].tobytes()
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     try:
         running = _name_nodes(traced_module)
         # A compiled module is traced as the module it was compiled from.
         eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
-        with torch.enable_grad(), forward_differentiable(), eager:
+        with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
             traced = _functional(function, example)
             decisions.close(traced)
             if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
+                if calls:
+                    raise UntraceableModule(f"it works in place beside an autograd.Function: {TENSORS}")
                 traced = _functional(_Relabelling(traced).run, example)
     except UntraceableModule:
         raise
@@ -138,7 +141,7 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
     _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
     _free_strides(traced.graph)
     traced.graph.eliminate_dead_code()
-    return traced, out_spec, decisions
+    return traced, out_spec, decisions, calls
 
 
 def _check_state(module, after, trace_again, traced) -> None:
