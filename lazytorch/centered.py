@@ -14,7 +14,7 @@ from .differences import Pair, Program
 from .differences.pair import is_continuous, value, varies
 from .differences.program import Observer
 from .functional import call, forward_differentiable
-from .rounding import LARGEST_NOISE, Coarsest
+from .noise import LARGEST_NOISE, Coarsest
 from .signature import Latest, signature_of
 from .traces import Programs, Traces
 
