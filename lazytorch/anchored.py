@@ -7,7 +7,7 @@ import numbers
 import torch
 from torch import Tensor, nn
 
-from .functional import in_precision, kept_tensors, real_parts
+from .functional import in_precision, kept_without_graph, real_parts
 
 
 class Anchored(nn.Module):
@@ -228,5 +228,5 @@ def with_tensors(net: nn.Module, replace) -> nn.Module:
     """
     memo = {id(p): nn.Parameter(replace(p), requires_grad=p.requires_grad) for p in net.parameters()}
     memo |= {id(b): replace(b) for b in net.buffers()}
-    memo |= {id(t): t.detach().clone() for t in kept_tensors(net) if not t.is_leaf and id(t) not in memo}
+    memo = kept_without_graph(net) | memo
     return copy.deepcopy(net, memo)

@@ -103,6 +103,11 @@ def kept_tensors(module: nn.Module) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(list(values)) if isinstance(leaf, Tensor)]
 
 
+def kept_without_graph(module: nn.Module) -> dict[int, Tensor]:
+    """id of a tensor with a graph that the module keeps -> a copy without: a memo for ``copy.deepcopy``."""
+    return {id(t): t.detach().clone() for t in kept_tensors(module) if not t.is_leaf}
+
+
 def jvp(function, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:
     """``torch.func.jvp``, without the warnings of what torch loads at its first call."""
     if not torch.compiler.is_compiling():

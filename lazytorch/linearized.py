@@ -1,6 +1,7 @@
 """The linearization of a module at its weights, x -> J(w_0) theta, by forward-mode differentiation."""
 
 import copy
+from contextlib import suppress
 
 import torch
 import torch.utils._pytree as pytree
@@ -9,10 +10,12 @@ from torch.overrides import TorchFunctionMode
 
 from .anchored import Anchored
 from .differences import Pair
+from .differences.decisions import READS
 from .differences.derivative import has_gradient_of
 from .differences.pair import is_continuous
+from .differences.trace import UntraceableModule
 from .functional import call, forward_differentiable, jvp, kept_tensors
-from .signature import Latest, signature_of
+from .signature import Latest, signature_of, state_of
 from .traces import Traces
 
 
@@ -56,7 +59,7 @@ class LinearizedModel(Anchored):
 
     def forward(self, *args, **kwargs):
         """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
-        key = signature_of(self.structure, self._initial(), args, kwargs)
+        key = signature_of(self.structure, self._initial(), args, kwargs), state_of(self.structure)
         if key not in self._usable:
             self._usable[key] = self._jvp_is_right(args, kwargs)
         output, tangent = (self._forward_mode if self._usable[key] else self._traced)(args, kwargs)
@@ -106,20 +109,28 @@ class LinearizedModel(Anchored):
         before = list(map(id, kept_tensors(net)))
         with forward_differentiable(), _Stops() as stops:
             right = has_gradient_of(function, [initial[name] for name in names], _tangents)
+        if stops.decides and right:  # otherwise perhaps at another call: a trace has guards, where it can be made
+            with suppress(UntraceableModule):
+                self._traces.find(self.structure, initial, args, kwargs)
+                return False
         return right and not stops.found and list(map(id, kept_tensors(net))) == before
 
 
 class _Stops(TorchFunctionMode):
-    """Notes whether a gradient is stopped: by detach, or by computing without gradients from what has one."""
+    """Notes whether a gradient is stopped, by detach or by computing without gradients from what has one.
+
+    And whether Python decides by values.
+    """
 
     DETACH = (Tensor.detach, Tensor.detach_, torch.detach, torch.detach_, Tensor.data.__get__)  # type: ignore[attr-defined]
 
     def __init__(self):
         super().__init__()
-        self.found = False
+        self.found = self.decides = False
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
+        self.decides = self.decides or function in READS
         if not self.found and (function in self.DETACH or not torch.is_grad_enabled()):
             of_values = isinstance(result, Tensor) and is_continuous(result)
             leaves = pytree.tree_leaves((args, kwargs)) if of_values else ()

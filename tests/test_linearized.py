@@ -171,6 +171,35 @@ def test_what_forward_mode_does_not_know_has_its_derivative_and_gradient(name):
             torch.testing.assert_close(found, gradients, rtol=1e-7, atol=1e-10)  # of torch's hardsigmoid
 
 
+class Sometimes(nn.Module):
+    """Uses the operator where the sum of the inputs is positive, and little of it."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.of_cube, self.beside, self.share = nn.Linear(4, 3), nn.Linear(4, 3), share
+
+    def forward(self, x):
+        h = self.of_cube(x)
+        if x.sum() > 0:
+            h = cube(h)
+        return self.share * h + self.beside(x)
+
+
+@pytest.mark.parametrize("share", (1.0, 1e-3))
+def test_a_small_part_and_a_later_branch_are_not_lost(share):
+    torch.manual_seed(0)
+    net, x = Sometimes(share), torch.randn(5, 4)
+    x = x * x.sum().sign()
+    linear, model = lt.linearize(net), lt.CenteredModel(net.double(), math.inf)
+    for each in (linear, model):
+        for theta in list(each.theta.values())[:2]:
+            nn.init.ones_(theta)
+    for inputs in (-x, x, -x):
+        expected = model(inputs.double())
+        assert expected.norm() > 0
+        torch.testing.assert_close(linear(inputs).double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_an_operator_without_derivative_is_refused():
     net, x = Function(lambda x, w: without_derivative(x @ w), 4, 3), torch.randn(2, 4)
     for model in (lt.linearize(net), lt.CenteredModel(net, math.inf)):

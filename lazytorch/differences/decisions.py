@@ -13,6 +13,7 @@ import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
 from torch.utils._python_dispatch import _disable_current_modes
 
@@ -47,6 +48,7 @@ class Decisions:
 
     def __init__(self, weights: int, inputs: Sequence[Tensor]):
         self._weights, self._inputs = weights, list(inputs)
+        self._are_fake = any(isinstance(t, FakeTensor) for t in self._inputs)
         self._root: torch.nn.Module | None = None
         self._values: dict[fx.Node, Any] = {}
         self._taken: list[Decision] = []
@@ -64,7 +66,8 @@ class Decisions:
         with torch.no_grad(), temporarily_clear_interpreter_stack(), _disable_current_modes():
             decision = Decision(function, leaves, spec, None)
             decision = decision._replace(result=decision.read(self._value))
-        self._taken.append(decision)
+        if any(isinstance(leaf, fx.Node) for leaf in leaves):
+            self._taken.append(decision)
         return decision.result
 
     def _value(self, node: fx.Node) -> Any:
@@ -73,6 +76,9 @@ class Decisions:
         return self._values[node]
 
     def _evaluated(self, node: fx.Node) -> Any:
+        if self._are_fake:  # in a rehearsal, where every number is 1
+            like = node.meta["val"]
+            return torch.ones((), dtype=like.dtype).expand(like.shape)
         if node.op == "placeholder":
             number = [other for other in node.graph.nodes if other.op == "placeholder"].index(node)
             if number < self._weights:
@@ -94,10 +100,10 @@ class Decisions:
 
     def close(self, root: torch.nn.Module) -> None:
         """Keep what the decisions need of the graph, and no values."""
-        if self._taken:
+        if self._taken and not self._are_fake:
             graph, copies = fx.Graph(), {}
             wanted = [leaf for decision in self._taken for leaf in decision.leaves if isinstance(leaf, fx.Node)]
-            every = wanted[0].graph.nodes if wanted else ()
+            every = wanted[0].graph.nodes
             placeholders = [node for node in every if node.op == "placeholder"][self._weights :]
             needed = set(self._values) | set(placeholders)
             for node in every:
@@ -117,16 +123,20 @@ class Decisions:
 
 
 def node_of(tensor: Tensor) -> Any:
-    """The node of a tensor in the trace that is being made.
+    """The node of a tensor in the trace that is being made; a constant is itself.
 
     Raises:
-        DependsOnWeights: it is not of the trace.
+        DependsOnWeights: it is neither.
     """
-    inner = torch._from_functional_tensor(tensor) if torch._is_functional_tensor(tensor) else tensor
-    slot = get_proxy_slot(inner, get_proxy_mode().tracer, None)
-    if slot is None:
+    if torch._is_functional_tensor(tensor):
+        torch._sync(tensor)  # what has been done in place to a view of it
+        tensor = torch._from_functional_tensor(tensor)
+    slot = get_proxy_slot(tensor, get_proxy_mode().tracer, None)
+    if slot is not None:
+        return slot.proxy.node
+    if isinstance(tensor, FakeTensor):
         raise DependsOnWeights
-    return slot.proxy.node
+    return tensor
 
 
 def where(frames: traceback.StackSummary | Any) -> str:

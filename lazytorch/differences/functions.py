@@ -14,7 +14,9 @@ from torch.autograd.function import once_differentiable
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .decisions import node_of
-from .pair import Pair, difference, value
+from .pair import Pair, UnsupportedOperator, difference, value
+
+REMEDY = 'compute that outside it, or wrap with difference="direct" in float64'
 
 
 class Inlined(NamedTuple):
@@ -113,17 +115,21 @@ def inlining(calls: list[Inlined]) -> Iterator[None]:
 
 def _inline(cls, own, calls: list[Inlined], args: tuple, kwargs: dict):
     graph = get_proxy_mode().tracer.graph
-    leaves, spec = pytree.tree_flatten((args, kwargs))
-    leaves = [node_of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    given, spec = pytree.tree_flatten((args, kwargs))
+    leaves = [node_of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in given]
     before = set(graph.nodes)
     if cls.setup_context is torch.autograd.function._SingleLevelFunction.setup_context:
         outputs = cls.forward(_Context(tuple(isinstance(a, Tensor) for a in args)), *args, **kwargs)
     else:
         outputs = cls.forward(*args, **kwargs)
+    if any(node_of(t) is not node for t, node in zip(given, leaves, strict=True) if isinstance(t, Tensor)):
+        raise UnsupportedOperator(f"the autograd.Function {cls.__name__} works in place on an argument: {REMEDY}")
     # Each output is a node of its own, even if it is one of the arguments.
     outputs = pytree.tree_map_only(Tensor, torch.clone, outputs)
     found = [node_of(out) for out in pytree.tree_leaves(outputs) if isinstance(out, Tensor)]
     inside = frozenset(node for node in graph.nodes if node not in before)
+    if any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in inside):
+        raise UnsupportedOperator(f"the autograd.Function {cls.__name__} draws random numbers: {REMEDY}")
 
     def honest(*args, **kwargs):
         return own.__get__(None, cls)(*args, **kwargs)

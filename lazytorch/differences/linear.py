@@ -4,6 +4,7 @@ import functools
 import math
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .pair import Pair, UnsupportedOperator, as_pair, continuous, difference, is_continuous, rule
 from .rounding import cast
@@ -125,15 +126,18 @@ def as_strided(epsilon, out, x, size, stride, offset=None):
     return x.difference.reshape(-1)[index.to(primal.device)]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _elements(shape, strides, start, within, size, stride, offset) -> torch.Tensor:
     """Which elements of a tensor, counted in order, lie where a view of its memory looks."""
-    memory = torch.full((within,), -1)
-    memory.as_strided(shape, strides, start).copy_(torch.arange(math.prod(shape)).view(shape))
-    index = memory.as_strided(size, stride, offset)
-    if (index < 0).any():
-        raise UnsupportedOperator("it looks into memory beside its tensor, a part of another: index that instead")
-    return index.contiguous()
+    if any(stride == 0 and length > 1 for stride, length in zip(strides, shape, strict=True)):
+        raise UnsupportedOperator("it looks into the memory of a tensor that is expanded: clone that first")
+    with torch.inference_mode(False), _disable_current_modes():  # for calls in other modes too
+        memory = torch.full((within,), -1)
+        memory.as_strided(shape, strides, start).copy_(torch.arange(math.prod(shape)).view(shape))
+        index = memory.as_strided(size, stride, offset).contiguous()
+        if (index < 0).any():
+            raise UnsupportedOperator("it looks into memory beside its tensor, a part of another: index that instead")
+        return index
 
 
 @rule(aten.cat)

@@ -8,6 +8,7 @@ import copy
 import functools
 import random
 import traceback
+from contextlib import suppress
 
 import numpy
 import torch
@@ -21,6 +22,7 @@ from ..signature import PLAIN, plain_attributes, state_of
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
+from .pair import UnsupportedOperator
 
 aten = torch.ops.aten
 
@@ -50,9 +52,13 @@ class _Watch(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
     def _decide(self, function, args, kwargs):
+        if function is torch.Tensor.item and args[0].is_floating_point():
+            return function(*args, **kwargs)  # a number that the trace computes
         try:
             return self.decisions.take(function, args, kwargs)
         except DependsOnWeights as error:
+            with suppress(Exception):
+                return function(*args, **kwargs)
             module = self.running[-1] if self.running else ""
             raise UntraceableModule(
                 f"module '{module or '(root)'}' takes a Python decision on values that depend on the weights or on "
@@ -119,7 +125,7 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
                 if calls:
                     raise UntraceableModule(f"it works in place beside an autograd.Function: {TENSORS}")
                 traced = _functional(_Relabelling(traced).run, example)
-    except UntraceableModule:
+    except (UntraceableModule, UnsupportedOperator):
         raise
     except Exception as error:
         if _is_data_dependent(error):
@@ -140,7 +146,8 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         )
     _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
     _free_strides(traced.graph)
-    traced.graph.eliminate_dead_code()
+    kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
+    traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
     return traced, out_spec, decisions, calls
 
 
@@ -155,8 +162,7 @@ def _check_state(module, after, trace_again, traced) -> None:
     if again.code != traced.code or not _same_constants(again, traced):
         raise UntraceableModule(
             f"{type(module).__name__} changes its attribute {_changed(module, after)!r} in forward and then computes "
-            f"something else, which a trace would not: make it an argument, or wrap with "
-            f'difference="direct" in float64'
+            f"something else, which a trace would not: make it an argument"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
-from ..functional import call, installed, kept_tensors
+from ..functional import call, installed, kept_tensors, kept_without_graph
 from .layers import LAYERS, Layer
 
 _ATTENTION = inspect.signature(F.multi_head_attention_forward)
@@ -187,7 +187,7 @@ class Network:
         if self._keeps is False:
             return call(self.net, tensors, inputs)
         own = (*self.net.parameters(), *self.net.buffers())
-        net = copy.deepcopy(self.net, {id(t): t for t in own})
+        net = copy.deepcopy(self.net, {id(t): t for t in own} | kept_without_graph(self.net))
         before = list(map(id, kept_tensors(net)))
         outputs = call(net, tensors, inputs)
         self._keeps = list(map(id, kept_tensors(net))) != before

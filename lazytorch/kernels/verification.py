@@ -1,7 +1,5 @@
 """One entry of a kernel against gradients that nothing of this package has to do with."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -26,9 +24,12 @@ def check_an_entry(kernel: Kernel, computed: Tensor) -> None:
     else:
         u = v = torch.eye(outputs).to(computed)[: outputs if kind == "trace" else 1]
         found = first if kind == "trace" else first[0]
+    expected = scale = computed.new_zeros(())
     with kernel.network.installed():
-        left, right = _gradients(kernel.network, kernel.left, u), _gradients(kernel.network, kernel.right, v)
-    expected, scale = (left * right).sum(), (left.norm(dim=1) * right.norm(dim=1)).sum()
+        sides = [_first_outputs(kernel.network, inputs) for inputs in (kernel.left, kernel.right)]
+        for cotangents in zip(u, v, strict=True):
+            left, right = (_gradient(kernel.network, *each) for each in zip(sides, cotangents, strict=True))
+            expected, scale = expected + left @ right, scale + left.norm() * right.norm()
     if scale.isfinite() and not abs(found - expected) <= TOLERANCE.get(computed.dtype, 1e-3) * scale:
         raise RuntimeError(
             f"the kernel of {type(kernel.network.net).__name__} has {found:.6g} where the gradients of two examples "
@@ -37,12 +38,13 @@ def check_an_entry(kernel: Kernel, computed: Tensor) -> None:
         )
 
 
-def _gradients(network: Network, inputs: tuple[Tensor, ...], cotangents: Sequence[Tensor]) -> Tensor:
-    """Of the first example, with another beside it, as a module may treat one alone otherwise: a row a cotangent."""
+def _first_outputs(network: Network, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Of the first example, with another beside it, as a module may treat one alone otherwise."""
     index = torch.arange(2, device=inputs[0].device) % len(inputs[0])
-    outputs = network(tuple(x[index] for x in inputs))[0][0]
-    parameters, rows = list(network.parameters.values()), []
-    for cotangent in cotangents:
-        gradients = torch.autograd.grad(outputs, parameters, cotangent, retain_graph=True, materialize_grads=True)
-        rows.append(torch.cat([gradient.to_dense().flatten() for gradient in gradients]))
-    return torch.stack(rows)
+    return network(tuple(x[index] for x in inputs))[0][0]
+
+
+def _gradient(network: Network, outputs: Tensor, cotangent: Tensor) -> Tensor:
+    parameters = list(network.parameters.values())
+    gradients = torch.autograd.grad(outputs, parameters, cotangent, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.to_dense().flatten() for gradient in gradients])

@@ -65,6 +65,64 @@ def test_sizes_may_be_decided_by_values():
         torch.testing.assert_close(part, model(x[:, :longest], torch.tensor([1, longest])))
 
 
+def in_place_of_a_view(x):
+    total = x.sum().clone().long()
+    total.view(1).mul_(0).add_(3)
+    return total.item()
+
+
+def filled(x):
+    numbers = torch.zeros(2, dtype=torch.long)
+    numbers[0] = 3
+    return numbers.tolist()[0]
+
+
+@pytest.mark.parametrize("read", (in_place_of_a_view, filled))
+def test_what_is_read_has_been_changed_in_place_before(read):
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.layer(x) * read(x)
+
+    model, x = lt.CenteredModel(Reading(), 10.0), torch.randn(5, 3)
+    plain = lt.CenteredModel(model.to_module().layer, 10.0)
+    for each in (model, plain):
+        for theta in each.theta.values():
+            nn.init.ones_(theta)
+    torch.testing.assert_close(model(x), 3 * plain(x))
+
+
+def test_numbers_that_the_trace_computes_are_no_decisions():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.flag = nn.Linear(3, 2), torch.tensor(True)
+            self.register_buffer("size", torch.tensor(2.0))
+
+        def forward(self, x):
+            y = self.layer(x) if self.flag else x
+            return y / x.abs().max().item() * self.size.item()
+
+    model = lt.CenteredModel(Normalised(), 10.0)
+    for theta in model.theta.values():
+        nn.init.ones_(theta)
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(model(2 * x) * 2 * x.abs().max() / 2, (2 * x).sum(1, keepdim=True).expand(5, 2) + 1)
+    model(x)
+    assert model.tracing[0] == 1
+
+
+def test_rehearsals_decide_too():
+    from lazytorch.training.counting import without_values
+
+    with without_values():
+        model = lt.CenteredModel(Branching(DECISIONS["bool"]), 10.0)
+        assert model(torch.randn(5, 3), torch.ones(4, dtype=torch.bool)).shape == (5, 2)
+
+
 class OnWeights(nn.Module):
     def __init__(self, decide):
         super().__init__()

@@ -129,6 +129,85 @@ def test_infinite_alpha_is_the_limit_and_so_is_the_linearization(function):
         torch.testing.assert_close(each, found[0], rtol=1e-6, atol=1e-7)
 
 
+class Pair(torch.autograd.Function):
+    """Of whose outputs the last may not be used, nor its second argument."""
+
+    @staticmethod
+    def forward(ctx, x, unused):
+        ctx.save_for_backward(x)
+        return x * x, x + 1
+
+    @staticmethod
+    def backward(ctx, of_square, of_sum):
+        return 2 * ctx.saved_tensors[0] * of_square + of_sum, torch.zeros_like(of_sum)
+
+
+class Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        mask = torch.rand_like(x) > 0.5
+        ctx.save_for_backward(mask)
+        return x * mask
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0]
+
+
+class InPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mark_dirty(x)
+        return x.mul_(3)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 3 * gradient
+
+
+class Around(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function, self.constant = nn.Linear(3, 3), function, torch.randn(5, 3).double()
+
+    def forward(self, x):
+        return self.function(self.layer(x), self.constant)
+
+
+def changed_before(h, _):
+    h = h.clone()
+    h[:, 0] = 5.0
+    return Pair.apply(h, h)[0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    (
+        lambda h, _: h + Pair.apply(h, 2 * h)[0],
+        changed_before,
+        lambda h, c: Smooth.apply(h * c, 0.5) + Pair.apply(h, c)[1],
+    ),
+    ids=("an output and an argument that are not used", "changed in place before", "a constant argument"),
+)
+def test_functions_among_other_things(function):
+    x, found = torch.randn(5, 3, dtype=torch.float64), []
+    for difference in ("divided", "direct"):
+        torch.manual_seed(0)
+        found.append(
+            outputs_and_gradients(with_theta(lt.CenteredModel(Around(function).double(), 10.0, difference)), x)
+        )
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"), ((Dropped, "Dropped draws random numbers"), (InPlace, "InPlace works in place"))
+)
+def test_functions_that_cannot_be_called_again_are_refused(function, message):
+    model = lt.CenteredModel(Around(lambda h, _: function.apply(h.clone())), 10.0)
+    with pytest.raises(lt.UnsupportedOperator, match=message):
+        model(torch.randn(5, 3))
+
+
 def test_functions_are_as_before_afterwards():
     own = torch.autograd.Function.apply
     with_theta(lt.CenteredModel(build(Smooth), 10.0))(torch.randn(5, 3, dtype=torch.float64))

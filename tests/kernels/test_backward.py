@@ -115,6 +115,19 @@ def test_the_kernel_at_any_weights_and_again(kind):
     assert getattr(net, "_kept", None) is None
 
 
+def test_a_network_that_has_been_called_and_keeps_its_outputs():
+    class Keeping(nn.Linear):
+        def forward(self, x):
+            self.kept = super().forward(x)
+            return self.kept.tanh()
+
+    net, x = Keeping(4, 2), torch.randn(5, 4)
+    expected = lt.empirical_ntk(net, x)
+    net(x)
+    torch.testing.assert_close(lt.empirical_ntk(net, x), expected)
+    assert lt.CenteredModel(net, 10.0)(x).eq(0).all()
+
+
 @pytest.mark.parametrize("kind", ("full", "trace", "diagonal"))
 def test_an_entry_that_is_wrong_is_found(kind):
     torch.manual_seed(0)

@@ -79,6 +79,13 @@ def test_complex_weights_have_plain_sgd():
     assert not make_optimizer(model, SETTINGS).defaults["fused"]
 
 
+def test_sparse_gradients_have_plain_sgd():
+    net = nn.Sequential(nn.Embedding(10, 8, sparse=True), nn.Flatten(), nn.Linear(16, 3))
+    tokens, labels = torch.randint(0, 10, (20, 2)), torch.arange(20) % 3
+    trainer = lt.Trainer(lt.CenteredModel(net, 10.0), (tokens, labels), (tokens, labels), probes=[], lr=0.1)
+    assert trainer.fit(1)["status"] == "finished" and trainer.model.theta_norm() > 0
+
+
 def test_no_gradient_is_kept_after_a_step():
     trainer = lt.Trainer(lt.CenteredModel(network(), 10.0), TRAIN, TEST, probes=[])
     trainer.fit(1)
