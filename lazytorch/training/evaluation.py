@@ -14,7 +14,13 @@ from .isolation import undisturbed, unmoved
 from .member import Member
 from .objective import correct
 
-BATCH = 100
+BATCH = 500
+WIDE, BATCH_OF_WIDE = 10**8, 100  # parameters from which activations of the whole batch take more than a training step
+
+
+def batch_of(parameters: int) -> int:
+    """Examples that a network of so many parameters is evaluated on at a time."""
+    return BATCH if parameters < WIDE else BATCH_OF_WIDE
 
 
 @torch.no_grad()
@@ -36,7 +42,7 @@ def evaluate(members: Sequence[Member], part: str) -> dict[Member, tuple[float, 
             stack.enter_context(undisturbed(member.model))
         moved = [member for member in members if member.has_not_failed and not _outputs_are_zero(member)]
         outputs_of = side_by_side(moved)
-        for x, y in data.ordered(BATCH):
+        for x, y in data.ordered(batch_of(sum(theta.numel() for theta in members[0].model.parameters()))):
             outputs = dict(zip(moved, outputs_of(x), strict=True))
             zeros = x.new_zeros((len(x), *members[0].output_shape), dtype=data.dtype)
             for total, member in zip(totals, members, strict=True):

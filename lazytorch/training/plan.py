@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from ..data import DeviceData
 from .counting import Cost
-from .evaluation import BATCH
+from .evaluation import BATCH, batch_of
 from .rehearsal import Build, Rehearsal, rehearse, rehearse_released
 from .settings import Settings
 from .timing import STEPS, Timing
@@ -26,7 +26,7 @@ class Amount:
 
     Each has ``epochs`` of ``steps`` steps, the last batch counted as the part of one that it is, and evaluates
     ``evaluated`` examples ``evaluations`` times; that at epoch 0, where all outputs are 0, is not counted. Its batches
-    come in ``shapes`` shapes, each of which is traced once.
+    come in ``shapes`` shapes, each of which is traced once; evaluations take ``batch`` at a time.
     """
 
     members: int
@@ -36,6 +36,7 @@ class Amount:
     evaluations: int
     evaluated: int
     shapes: int = 0
+    batch: int = BATCH
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Part:
 
     def seconds_to_time(self, probes: Iterable[Cost]) -> float:
         """About what :func:`lazytorch.training.timing.time_parts` takes of a CPU, for a part of one member."""
-        evaluation = self.evaluation.flops * min(1, BATCH / self.amount.evaluated)
+        evaluation = self.evaluation.flops * min(1, self.amount.batch / self.amount.evaluated)
         training = (STEPS + 1) * self.step.flops + 2 * evaluation
         probing = 2 * sum(cost.flops for cost in probes)
         return training / rate("2 CPU cores", "float32") + probing / rate("2 CPU cores", "float64")
@@ -156,6 +157,10 @@ def make_plan(
     Raises:
         Exception: whatever a module raises that needs values, in its constructor or its forward.
     """
+    common = (difference, probes, probe_size)
+    single = rehearse(build, sets, settings, alphas[:1], *common, measuring=in_full)
+    batch = batch_of(single.parameters)
+    of_evaluations = set().union(*(_sizes(each, batch) for each in sets.values()))
     amount = Amount(
         len(alphas),
         runs,
@@ -163,10 +168,9 @@ def make_plan(
         len(sets["train"]) / settings.batch_size,
         sum(settings.is_due(epoch, epochs) for epoch in range(1, epochs + 1)),
         sum(map(len, sets.values())),
-        len(_sizes(sets["train"], settings.batch_size)) + len(set().union(*(_sizes(s, BATCH) for s in sets.values()))),
+        len(_sizes(sets["train"], settings.batch_size)) + len(of_evaluations),
+        batch,
     )
-    common = (difference, probes, probe_size)
-    single = rehearse(build, sets, settings, alphas[:1], *common, measuring=in_full)
     groups = [alphas[:n] for n in (2, 3) if n <= len(alphas)]
     several = [rehearse(build, sets, settings, group, *common, measuring=False) for group in groups]
     whole = _extended([single, *several], len(alphas))

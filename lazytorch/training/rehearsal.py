@@ -16,7 +16,7 @@ from ..data import DeviceData
 from ..functional import in_precision
 from ..shared_start import lend_weights
 from .counting import Cost, Counter, without_values
-from .evaluation import BATCH, evaluate, side_by_side
+from .evaluation import batch_of, evaluate, side_by_side
 from .isolation import enter_training
 from .loop import step_together
 from .member import Member
@@ -64,7 +64,7 @@ def rehearse(
     with without_values() as counter:
         net = _network(build, data_type(settings.precision))
         parameters = sum(p.numel() for p in net.parameters())
-        members = _members(net, _heads(sets, settings.batch_size), settings, alphas, difference)
+        members = _members(net, _heads(sets, settings.batch_size, parameters), settings, alphas, difference)
         lend_weights(members[0].model, net)
         groups = [members] if difference == "divided" else [[member] for member in members]
         train_once(groups)  # which traces, and makes gradients and momenta
@@ -79,7 +79,8 @@ def rehearse_released(build: Build, sets: Mapping[str, DeviceData], settings: Se
     """The paper's released protocol: f(w) - f(w_0) in float64, two passes, both of which are differentiated."""
     with without_values() as counter:
         moving, start = (_network(build, torch.float64) for _ in range(2))
-        heads = _heads(sets, settings.batch_size)
+        parameters = sum(p.numel() for p in moving.parameters())
+        heads = _heads(sets, settings.batch_size, parameters)
         optimizer = torch.optim.SGD(moving.parameters(), lr=settings.lr, momentum=settings.momentum)
         objective = find_objective(settings.loss)
 
@@ -93,12 +94,11 @@ def rehearse_released(build: Build, sets: Mapping[str, DeviceData], settings: Se
 
         @torch.no_grad()
         def test() -> None:
-            x, y = heads["test"].head(BATCH)
+            x, y = heads["test"].head(batch_of(parameters))
             objective(moving(x.double()) - start(x.double()), y)
 
         train()
         for_step, live = counter.cost(train), counter.live
-        parameters = sum(p.numel() for p in moving.parameters())
         return Rehearsal(for_step, counter.cost(test), len(heads["test"]), live, parameters)
 
 
@@ -110,10 +110,10 @@ def _network(build: Build, dtype: torch.dtype) -> nn.Module:
     return with_tensors(build(), convert)
 
 
-def _heads(sets: Mapping[str, DeviceData], batch_size: int) -> dict[str, DeviceData]:
+def _heads(sets: Mapping[str, DeviceData], batch_size: int, parameters: int) -> dict[str, DeviceData]:
     """A batch to train on, and one of the largest set to evaluate."""
     largest = max(sets.values(), key=len)
-    return {"train": _head(sets["train"], batch_size), "test": _head(largest, BATCH)}
+    return {"train": _head(sets["train"], batch_size), "test": _head(largest, batch_of(parameters))}
 
 
 def _head(data: DeviceData, size: int) -> DeviceData:

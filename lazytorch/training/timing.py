@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .evaluation import BATCH
+from .evaluation import batch_of
 from .isolation import enter_training
 from .member import Member
 from .placement import forked_generators
@@ -35,7 +35,8 @@ def time_parts(member: Member) -> Timing:
     Generators are as before afterwards. Cost: four steps, two evaluations of a batch, and every probe twice.
     """
     largest = max((data for data in (member.train, member.test, member.validation) if data is not None), key=len)
-    member = replace(member, test=first(largest, BATCH))
+    parameters = sum(theta.numel() for theta in member.model.parameters())
+    member = replace(member, test=first(largest, batch_of(parameters)))
     probes = {name_of(probe): probe for probe in member.probes}
     with forked_generators(member.device), matmul_precision(member.settings.precision):
         enter_training(member.model)
