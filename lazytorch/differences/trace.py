@@ -8,7 +8,7 @@ import copy
 import functools
 import random
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy
 import torch
@@ -96,35 +96,56 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
     """
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    out_spec = None
+    traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
+    decisions, calls, running = Decisions(len(tensors), inputs), [], _name_nodes(traced_module)
+    function = _Flat(traced_module, list(tensors), leaves, in_spec, _Watch(decisions, running))
+    example = [t.detach() for t in (*tensors.values(), *inputs)]
+    with _own_random_numbers(module), _refusals(module, running, lambda: _run_once(module, tensors, args, kwargs)):
+        traced = _trace_once(function, example, decisions, calls)
+    _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
+    _free_strides(traced.graph)
+    kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
+    traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
+    return traced, function.out_spec, decisions, calls
 
-    def function(*flat):
-        nonlocal out_spec
-        weights = dict(zip(tensors, flat, strict=False))
-        arrived = iter(flat[len(tensors) :])
-        filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-        args, kwargs = pytree.tree_unflatten(filled, in_spec)
-        with _Watch(decisions, running):
-            outputs, out_spec = pytree.tree_flatten(call(traced_module, weights, args, kwargs))
+
+class _Flat:
+    """The module as a function of a list of tensors: those called ``names``, then the ones among ``leaves``."""
+
+    def __init__(self, module, names: list[str], leaves: list, in_spec, watch: _Watch):
+        self.module, self.names, self.leaves, self.in_spec, self.watch = module, names, leaves, in_spec, watch
+        self.out_spec = None  # of the last call
+
+    def __call__(self, *tensors) -> list:
+        weights = dict(zip(self.names, tensors, strict=False))
+        arrived = iter(tensors[len(self.names) :])
+        filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
+        args, kwargs = pytree.tree_unflatten(filled, self.in_spec)
+        with self.watch:
+            outputs, self.out_spec = pytree.tree_flatten(call(self.module, weights, args, kwargs))
             outputs = [leaf if isinstance(leaf, torch.Tensor) or type(leaf) in PLAIN else None for leaf in outputs]
             _label("stopped", not torch.is_grad_enabled())
         return outputs
 
-    traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
-    decisions, calls = Decisions(len(tensors), inputs), []
-    states = random.getstate(), numpy.random.get_state()[1].tobytes()
-    example = [t.detach() for t in (*tensors.values(), *inputs)]
+
+def _trace_once(function: _Flat, example: list, decisions: Decisions, calls: list):
+    # A compiled module is traced as the module it was compiled from.
+    eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
+    with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
+        traced = _functional(function, example)
+        decisions.close(traced)
+        if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
+            if calls:
+                raise UntraceableModule(f"it works in place beside an autograd.Function: {TENSORS}")
+            traced = _functional(_Relabelling(traced).run, example)
+    return traced
+
+
+@contextmanager
+def _refusals(module, running: list[str], run_once):
+    """Makes an error inside a refusal that says where and what to do, unless the module itself does not run."""
     try:
-        running = _name_nodes(traced_module)
-        # A compiled module is traced as the module it was compiled from.
-        eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
-        with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
-            traced = _functional(function, example)
-            decisions.close(traced)
-            if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
-                if calls:
-                    raise UntraceableModule(f"it works in place beside an autograd.Function: {TENSORS}")
-                traced = _functional(_Relabelling(traced).run, example)
+        yield
     except (UntraceableModule, UnsupportedOperator):
         raise
     except Exception as error:
@@ -134,21 +155,23 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
                 f"module '{running[-1] if running else '(root)'}' of {type(module).__name__} takes Python decisions on "
                 f"tensor values ({place}; {_first_line(error)}): {TENSORS}"
             ) from error
-        _run_once(module, tensors, args, kwargs)
+        run_once()
         raise UntraceableModule(
             f"{type(module).__name__} runs but cannot be traced ({type(error).__name__}: {_first_line(error)}): "
             f'wrap with difference="direct" in float64'
         ) from error
-    if states != (random.getstate(), numpy.random.get_state()[1].tobytes()):
+
+
+@contextmanager
+def _own_random_numbers(module):
+    """Raises UntraceableModule if Python's or numpy's random numbers are drawn inside."""
+    before = random.getstate(), numpy.random.get_state()[1].tobytes()
+    yield
+    if before != (random.getstate(), numpy.random.get_state()[1].tobytes()):
         raise UntraceableModule(
             f"{type(module).__name__} draws Python's or numpy's random numbers, which a trace would keep for ever: "
             f'draw with torch, or wrap with difference="direct" in float64'
         )
-    _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
-    _free_strides(traced.graph)
-    kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
-    traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
-    return traced, out_spec, decisions, calls
 
 
 def _check_state(module, after, trace_again, traced) -> None:
