@@ -1,5 +1,6 @@
 """The centered model inside what people put around models: compilers, DDP, memory formats, autocast."""
 
+import copy
 import math
 import os
 import subprocess
@@ -82,6 +83,35 @@ def test_autocast_to_bfloat16_has_its_digits_at_every_alpha(x, alpha):
     assert output.dtype == torch.bfloat16
     expected = model(x)
     assert (output - expected).norm() <= 0.05 * expected.norm()
+
+
+NORMS = {
+    "batch": lambda: nn.BatchNorm2d(8),
+    "batch, evaluated": lambda: nn.BatchNorm2d(8).eval(),
+    "group": lambda: nn.GroupNorm(2, 8),
+    "layer": lambda: nn.LayerNorm((8, 6, 6)),
+}
+
+
+@pytest.mark.parametrize("alpha", (3.0, 1e7, math.inf))
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("everywhere", (False, True))
+def test_normalisation_trains_in_bfloat16(x, norm, alpha, everywhere):
+    """Under autocast, and in a network of that type; the statistics are in float32."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), NORMS[norm](), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5))
+    model, short = (randomised(each, alpha) for each in (net, copy.deepcopy(net)))
+    expected = torch.autograd.grad(model(x).square().mean(), list(model.parameters()))
+    if everywhere:
+        short, x = short.bfloat16(), x.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=not everywhere):
+        output = short(x)
+    found = torch.autograd.grad(output.float().square().mean(), list(short.parameters()))
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == (torch.bfloat16 if everywhere else torch.float32)
+        assert (one.float() - other).norm() <= 0.1 * other.norm() + 1e-3 * torch.stack(
+            [g.norm() for g in expected]
+        ).max()
 
 
 def test_distributed_data_parallel():

@@ -6,33 +6,51 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .pair import Pair, apply, rule
+from .pair import Pair, apply, chosen, rule
 from .pointwise import pointwise, scaled, scaled_by, sigmoid, sigmoid_between, tanh
 
 aten = torch.ops.aten
 
-#: Abscissae and weights of Gauss-Legendre quadrature on [0, 1] that float64 needs, and other types.
+#: The weight of the middle, and distance from it and twice the weight of the other abscissae of Gauss-Legendre
+#: quadrature over an interval of length 1, for float64 and for other types.
 FINE, COARSE = (
-    [((1 + t) / 2, w / 2) for t, w in np.stack(np.polynomial.legendre.leggauss(points)).T.tolist()] for points in (5, 3)
+    (weights[points // 2] / 2, [(t / 2, w) for t, w in zip(abscissae, weights, strict=True) if t > 1e-9])
+    for points in (5, 3)
+    for abscissae, weights in [[each.tolist() for each in np.polynomial.legendre.leggauss(points)]]
 )
 
 
 @pointwise(aten.erf)
 def erf(epsilon, x):
-    """d (2 / sqrt(pi)) e^(-a^2) times the mean of e^(a^2 - t^2) over [a, b], by quadrature where it varies little.
+    """erf(x) = 2 Phi(sqrt(2) x) - 1."""
+    return 2 * normal_distribution(epsilon, scaled(x, math.sqrt(2)))
 
-    That is where |eps d| max(1, |a|, |b|) <= 1/4 (its error is then below rounding); elsewhere the plain subtraction
-    of erfc, on a's side of 0, whose tail keeps its relative accuracy.
+
+def normal_distribution(epsilon, x):
+    """Of the normal distribution's Phi(x) = erfc(-x / sqrt(2)) / 2: its density's mean over [a, b], times d.
+
+    With z = eps d and m = (a + b) / 2 that is e^(-m^2/2) / sqrt(2 pi) times the mean of e^(-(s z)^2/2) cosh(s z m)
+    over s in [-1/2, 1/2], by quadrature where |z| max(1, |m|) <= 1/4 (its error is then below rounding); elsewhere the
+    plain subtraction of erfc, on a's side of 0, whose tail keeps its relative accuracy.
     """
     a, d = x
-    b, z = x.value(epsilon), epsilon * d
-    mean, twice = torch.zeros_like(a), 2 * a
-    for s, w in FINE if a.dtype == torch.float64 else COARSE:
-        mean.add_(torch.add(twice, z, alpha=s).mul_(z).mul_(-s).exp_(), alpha=w)
-    near = torch.exp(-a * a).mul_(2 / math.sqrt(math.pi)).mul_(mean).mul_(d)
-    side = torch.ones_like(a).copysign_(a)
-    far = torch.erfc(side * a).sub_(torch.erfc(side * b)).mul_(side) / epsilon
-    return torch.where(z.abs_().mul_(torch.maximum(a.abs(), b.abs()).clamp_(min=1)) <= 0.25, near, far)
+    z, middle = epsilon * d, torch.add(a, d, alpha=epsilon / 2)
+    square, product = z * z, z * middle
+
+    def near():
+        centre, others = FINE if a.dtype == torch.float64 else COARSE
+        mean = torch.full_like(a, centre)
+        for s, w in others:
+            mean.addcmul_(torch.mul(square, -s * s / 2).exp_(), torch.mul(product, s).cosh_(), value=w)
+        return torch.mul(middle, middle).mul_(-0.5).exp_().mul_(mean).mul_(d).mul_(1 / math.sqrt(2 * math.pi))
+
+    def far():
+        side = torch.ones_like(a).copysign_(a) / math.sqrt(2)
+        return torch.erfc(side * a).sub_(torch.erfc(side * x.value(epsilon))).mul_(side).mul_(0.5**0.5 / epsilon)
+
+    if epsilon == 0:
+        return near()
+    return chosen(torch.maximum(square, product * product) <= 1 / 16, near, far)
 
 
 @pointwise(aten.erfc)
@@ -40,7 +58,7 @@ def erfc(epsilon, x):
     return -erf(epsilon, x)
 
 
-@pointwise(aten.softplus)
+@pointwise(aten.softplus, backward=lambda g, x, beta=1, threshold=20: aten.softplus_backward(g, x, beta, threshold))
 def softplus(epsilon, x, beta=1, threshold=20):
     """softplus(x) = log(1 + e^(beta x)) / beta, and x where beta x is above the threshold.
 
@@ -80,29 +98,28 @@ def log_sigmoid_forward(epsilon, out, x):
     return apply(log_sigmoid, F.logsigmoid, epsilon, x), None
 
 
-@pointwise(aten.silu)
+@pointwise(aten.silu, backward=aten.silu_backward)
 def silu(epsilon, x):
     """x s(x), a product."""
     return x.difference * torch.sigmoid(x.value(epsilon)) + x.primal * sigmoid(epsilon, x)
 
 
-@pointwise(aten.mish)
+@pointwise(aten.mish, backward=aten.mish_backward)
 def mish(epsilon, x):
     """x tanh(softplus(x)), a product."""
     inner = Pair(F.softplus(x.primal), _softplus(epsilon, x))
     return x.difference * torch.tanh(F.softplus(x.value(epsilon))) + x.primal * tanh(epsilon, inner)
 
 
-@pointwise(aten.gelu)
+@pointwise(aten.gelu, backward=aten.gelu_backward)
 def gelu(epsilon, x, approximate="none"):
     """x Phi(x), a product, with the normal distribution's Phi or its approximation by a sigmoid."""
     return (_gelu_tanh if approximate == "tanh" else _gelu)(epsilon, x)
 
 
 def _gelu(epsilon, x):
-    """Phi(x) = erfc(-x / sqrt(2)) / 2."""
-    normal = torch.erfc(-x.value(epsilon) / math.sqrt(2)) / 2
-    return x.difference * normal + x.primal * erf(epsilon, scaled(x, 1 / math.sqrt(2))) / 2
+    normal = torch.mul(x.value(epsilon), -1 / math.sqrt(2)).erfc_().mul_(0.5)
+    return normal.mul_(x.difference).addcmul_(x.primal, normal_distribution(epsilon, x))
 
 
 def _gelu_tanh(epsilon, x):

@@ -3,8 +3,8 @@
 import torch
 from torch.autograd.function import once_differentiable
 
-from .pair import Pair, as_pair, difference, primal, rule
-from .standardisation import from_moments, of_sample
+from .pair import Pair, as_pair, difference, rule
+from .standardisation import from_moments, wide
 
 aten = torch.ops.aten
 
@@ -20,91 +20,134 @@ IN_PLACE = (
 @rule(*IN_PLACE)
 def batch_norm(epsilon, out, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """The operator updates the running statistics at w_0, this rule their differences."""
-    result, new = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, momentum, eta)
-    for running, moved in zip((running_mean, running_var), new, strict=True):
-        if isinstance(running, Pair):
-            running.difference.copy_(moved)
+    result, moments = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
+    if training:
+        for running, moment in zip((running_mean, running_var), moments, strict=True):
+            if isinstance(running, Pair):
+                running.difference.lerp_(moment.to(running.difference.dtype), momentum)
     return (result,) + (None,) * (len(out) - 1)
 
 
 @rule(aten._native_batch_norm_legit_functional)
 def batch_norm_functional(epsilon, out, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """As batch_norm, with the updated statistics as fourth and fifth result."""
-    result, new = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, momentum, eta)
+    result, moments = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
+    new = tuple(map(difference, (running_mean, running_var)))
+    if training:
+        old = [as_pair(t).difference for t in (running_mean, running_var)]
+        new = tuple(o.lerp(m.to(o.dtype), momentum) for o, m in zip(old, moments, strict=True))
     return result, None, None, *new
 
 
 @rule(aten._native_batch_norm_legit_no_training)
 def batch_norm_evaluation(epsilon, out, x, weight, bias, running_mean, running_var, momentum, eta):
     """As batch_norm in evaluation mode."""
-    return _normalised(epsilon, x, weight, bias, running_mean, running_var, False, momentum, eta)[0], None, None
+    return _normalised(epsilon, x, weight, bias, running_mean, running_var, False, eta, out)[0], None, None
 
 
 @rule(aten._native_batch_norm_legit.no_stats)
 def batch_norm_without_statistics(epsilon, out, x, weight, bias, training, momentum, eta):
     """As batch_norm in training mode, where there are no running statistics."""
-    return _normalised(epsilon, x, weight, bias, None, None, True, momentum, eta)[0], None, None
+    return _normalised(epsilon, x, weight, bias, None, None, True, eta, out)[0], None, None
 
 
-def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, momentum, eta):
-    """The output's difference, and those of the running statistics after the update."""
-    running = (running_mean, running_var)
-    channel = (1, -1) + (1,) * (primal(x).dim() - 2)
-    vectors = [None if t is None else Pair(*(part.reshape(channel) for part in as_pair(t))) for t in (weight, bias)]
-    given = [] if training else [part.reshape(channel) for t in running for part in as_pair(t)]
-    w, b = (pair or (None, None) for pair in vectors)
-    result, *moments = _BatchNorm.apply(epsilon, eta, *as_pair(x), *w, b[1], *given)
-    new = tuple(map(difference, running))
-    if training and running_mean is not None:
-        n = primal(x).numel() // primal(x).shape[1]
-        moments[1] = moments[1] * (n / (n - 1))  # the running variance is unbiased
-        old = (as_pair(t).difference for t in running)
-        new = tuple(o.lerp(m.flatten().to(o.dtype), momentum) for o, m in zip(old, moments, strict=True))
-    return result, new
+def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out):
+    """The output's difference, and those of the batch's mean and unbiased variance."""
+    vectors = *(as_pair(weight) or (None, None)), difference(bias)
+    if training:
+        result, *moments = _OfBatch.apply(epsilon, eta, *as_pair(x), *vectors, *out[1:3])
+        return result, moments
+    given = (part for t in (running_mean, running_var) for part in as_pair(t))
+    return _OfRunning.apply(epsilon, eta, *as_pair(x), *vectors, *given), ()
 
 
 class _BatchNorm(torch.autograd.Function):
-    """dy = dx r_1 w_1 + z (w_1 dr / r_0 + dw) + db - dmean r_1 w_1, where z is x standardised at w_0.
+    """Functions of (epsilon, eta, a, d, w, dw, db, statistics at w_0), whose backward pass is torch's own at w.
 
-    ``given`` is mean, its difference, variance, its difference; without it they are the batch's. Returns dy, and the
-    differences of mean and variance. Everything per channel has the shape that meets x. The backward pass is torch's.
+    dy = dz w_1 + z dw + db, where z is x standardised at w_0, is put together as d' scale + a slope + shift with one
+    number of each for a channel. Short types are computed with in float32.
     """
 
     @staticmethod
-    def forward(ctx, epsilon, eta, a, d, w, dw, db, *given):
-        dims = [i for i in range(a.dim()) if i != 1]
-        if given:
-            mean, dmean, variance, dvariance = given
-            reciprocal = (variance + eta).rsqrt()
-            z = (a - mean) * reciprocal
-            statistics = from_moments(epsilon, mean, reciprocal, dmean, dvariance, eta)
-        else:
-            variance, mean = torch.var_mean(a, dims, correction=0, keepdim=True)
-            reciprocal = (variance + eta).rsqrt()
-            z = (a - mean) * reciprocal
-            statistics = of_sample(epsilon, d, z, mean, reciprocal, eta, dims)
-        w_1 = torch.ones_like(reciprocal) if w is None else Pair(w, dw).value(epsilon)
-        scale = w_1 * statistics.reciprocal_1
-        slope = w_1 * statistics.reciprocal_difference / reciprocal
-        shift = -statistics.mean_difference * scale
-        slope, shift = (slope if w is None else slope + dw), (shift if db is None else shift + db)
-        ctx.eta, ctx.of_batch = eta, not given
-        ctx.save_for_backward(Pair(a, d).value(epsilon), w_1, statistics.mean_1, statistics.reciprocal_1)
-        moments = statistics.mean_difference, statistics.variance_difference
-        ctx.mark_non_differentiable(*moments)
-        return torch.addcmul(shift, z, slope).addcmul_(d, scale).to(a.dtype), *moments
+    def save(ctx, epsilon, eta, a, d, weight, of_batch: bool, mean, spread):
+        """``spread`` is the batch's reciprocal standard deviation or the running variance; both are at w."""
+        ctx.eta, ctx.of_batch = eta, of_batch
+        ctx.save_for_backward(Pair(a, d).value(epsilon), weight, mean, spread)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
-        x, *channels = ctx.saved_tensors
-        weight, mean, reciprocal = (t.flatten() for t in channels)
-        # In evaluation torch takes running statistics, with the variance for the reciprocal standard deviation.
-        running = (None, None) if ctx.of_batch else (mean, reciprocal**-2 - ctx.eta)
-        saved = (mean, reciprocal) if ctx.of_batch else (None, None)
+        x, weight, *statistics = ctx.saved_tensors
+        given = (None, None, *statistics) if ctx.of_batch else (*statistics, None, None)
         mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
+        x = wide(x)
         dx, dw, db = aten.native_batch_norm_backward(
-            gradient.contiguous(), x, weight, *running, *saved, ctx.of_batch, ctx.eta, mask
+            _laid_out(wide(gradient), x), x, weight, *given, ctx.of_batch, ctx.eta, mask
         )
-        dw, db = (None if t is None else t.reshape(channels[0].shape) for t in (dw, db))
+        dx = None if dx is None else dx.to(gradient.dtype)
         return (None, None, None, dx, None, dw, db) + (None,) * (len(ctx.needs_input_grad) - 7)
+
+
+class _OfBatch(_BatchNorm):
+    """Statistics of the batch; returns dy, and the differences of its mean and of its unbiased variance.
+
+    With q = mean(d z) torch's backward kernel, given d for the gradient, returns d' = r_0 (d - dmean - z q), n q and
+    n dmean, and dz = d' r_1 / r_0 + z r_1 (q (r_0 - r_1) - eps var(d) r_0 r_1) / (r_0 + r_1).
+    """
+
+    @staticmethod
+    def forward(ctx, epsilon, eta, a, d, w, dw, db, mean, r0):
+        result_type, start, move = a.dtype, a, d
+        a, d, w, dw, db, mean, r0 = map(wide, (a, d, w, dw, db, mean, r0))
+        n, channels = a.numel() // len(mean), [i for i in range(a.dim()) if i != 1]
+        centered, along, total = aten.native_batch_norm_backward(
+            _laid_out(d, a), a, None, None, None, mean, r0, True, eta, [True, True, True]
+        )
+        spread = torch.var(d, channels, correction=0).mul_(epsilon)
+        dvariance = torch.addcdiv(spread, along, r0, value=2 / n)
+        r1 = torch.pow(r0, -2).add_(dvariance, alpha=epsilon).clamp_min_(eta).rsqrt_()
+        slope = (r0 - r1).mul_(along / n).sub_(spread * r0 * r1).mul_(r1).div_(r0 + r1)
+        scale = r1 / r0
+        w_1 = None
+        if w is not None:
+            w_1 = Pair(w, dw).value(epsilon)
+            scale, slope = scale.mul_(w_1), slope.mul_(w_1).add_(dw)
+        _BatchNorm.save(ctx, epsilon, eta, start, move, w_1, True, torch.add(mean, total, alpha=epsilon / n), r1)
+        slope.mul_(r0)
+        result = _combined(a, slope, centered, scale, mean * -slope, db).to(result_type)
+        moments = total / n, dvariance.mul_(n / max(n - 1, 1))
+        ctx.mark_non_differentiable(*moments)
+        return result, *moments
+
+
+class _OfRunning(_BatchNorm):
+    """Running statistics: dz = (d - dmean) r_1 + z dr / r_0."""
+
+    @staticmethod
+    def forward(ctx, epsilon, eta, a, d, w, dw, db, mean, dmean, variance, dvariance):
+        result_type, start, move = a.dtype, a, d
+        a, d, w, dw, db = map(wide, (a, d, w, dw, db))
+        mean, dmean, variance, dvariance = map(wide, (mean, dmean, variance, dvariance))
+        at_w = from_moments(epsilon, mean, (variance + eta).rsqrt(), dmean, dvariance, eta)
+        scale, slope, w_1 = at_w.reciprocal_1, at_w.reciprocal_difference, None
+        if w is not None:
+            w_1 = Pair(w, dw).value(epsilon)
+            scale, slope = scale * w_1, slope.mul_(w_1).addcmul_(dw, at_w.reciprocal_0)
+        running = at_w.mean_1, at_w.reciprocal_1**-2 - eta
+        _BatchNorm.save(ctx, epsilon, eta, start, move, w_1, False, *running)
+        shift = torch.addcmul(dmean * -scale, mean, slope, value=-1)
+        return _combined(a, slope, d, scale, shift, db).to(result_type)
+
+
+def _combined(a, slope, d, scale, shift, db):
+    """a slope + d scale + shift + db; vectors have one number for each channel."""
+    channel = (-1,) + (1,) * (a.dim() - 2)
+    shift = shift if db is None else shift.add_(db)
+    slope, scale, shift = (vector.view(channel) for vector in (slope, scale, shift))
+    return torch.addcmul(shift, a, slope).addcmul_(d, scale)
+
+
+def _laid_out(t, like):
+    """In the memory format of another tensor, as the kernels want it."""
+    last = like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    return t.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)

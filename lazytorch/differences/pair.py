@@ -154,6 +154,19 @@ def answers_at_once(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+def chosen(condition: Tensor, where_true: Callable[[], Tensor], elsewhere: Callable[[], Tensor]) -> Tensor:
+    """torch.where of two formulas; the second is not computed where the condition is known to hold everywhere."""
+    result = where_true()
+    if _is_real(condition) and answers_at_once(condition.device) and condition.all():
+        return result
+    return torch.where(condition, result, elsewhere())
+
+
+def _is_real(tensor: Tensor) -> bool:
+    """Whether the tensor has values that Python may read: not under a transform, and no fake one."""
+    return type(tensor) is Tensor and torch._C._functorch.peek_interpreter_stack() is None
+
+
 def _note(lost: Tensor) -> None:
     if type(lost) is not Tensor:  # a fake one
         return

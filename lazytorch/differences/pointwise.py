@@ -9,33 +9,53 @@ import math
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .pair import Pair, apply, in_range, rule
 
 aten = torch.ops.aten
 
 
-def pointwise(*operators):
+def pointwise(*operators, backward=None):
     """Register ``formula(epsilon, x, *args, **kwargs)`` for functions of one Pair and further constants.
 
-    The gradient is the operator's own at w (see :func:`apply`), so formulas run without graph and may branch.
+    The gradient is the operator's own at w (see :func:`apply`), so formulas run without graph and may branch;
+    ``backward(gradient, value, *args, **kwargs)`` is torch's kernel for it, if it has one.
     """
 
     def register(formula):
         for operator in operators:
-            rule(operator)(functools.partial(_pointwise, operator, formula))
+            rule(operator)(functools.partial(_pointwise, operator, formula, backward))
         return formula
 
     return register
 
 
-def _pointwise(operator, formula, epsilon, out, x, *args, **kwargs):
+def _pointwise(operator, formula, backward, epsilon, out, x, *args, **kwargs):
     def of_parts(epsilon, a, d):
         return formula(epsilon, Pair(a, d), *args, **kwargs)
 
-    return apply(
-        lambda epsilon, x: _in_pieces(of_parts, epsilon, *x), lambda x: operator(x, *args, **kwargs), epsilon, x
-    )
+    def difference(epsilon, x):
+        return _in_pieces(of_parts, epsilon, *x)
+
+    if backward is not None:
+        return _WithKernel.apply(difference, lambda g, x: backward(g, x, *args, **kwargs), epsilon, *x)
+    return apply(difference, lambda x: operator(x, *args, **kwargs), epsilon, x)
+
+
+class _WithKernel(torch.autograd.Function):
+    """As :func:`apply` of a function of one Pair, whose gradient is one kernel."""
+
+    @staticmethod
+    def forward(ctx, formula, backward, epsilon, a, d):
+        ctx.backward_kernel = backward
+        ctx.save_for_backward(Pair(a, d).value(epsilon))
+        return formula(epsilon, Pair(a, d))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return None, None, None, None, ctx.backward_kernel(gradient, *ctx.saved_tensors)
 
 
 #: Elements of a tensor that a processor's cache holds together with the temporaries of a formula.

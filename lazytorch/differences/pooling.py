@@ -13,7 +13,7 @@ from .pair import rule
 aten = torch.ops.aten
 
 
-def _pooling(backward, dimensions: int):
+def _pooling(operator, backward, dimensions: int):
     def max_pool(epsilon, out, x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
         """Of the maximum, its difference; of the indices, those at w."""
         sizes = [_each(size, dimensions) for size in (kernel, stride or kernel, padding, dilation)]
@@ -21,7 +21,12 @@ def _pooling(backward, dimensions: int):
         def vjp(gradient, like, indices):
             return backward(gradient, like, *sizes, ceil_mode, indices)
 
-        return _MaxPool.apply(epsilon, dimensions, functools.partial(_window_maximum, *sizes), vjp, *x, *out)
+        def maximize(epsilon, a, d, maximum):
+            if _are_tiles(*sizes, a.shape[-dimensions:]):
+                return operator(_scores_of_tiles(epsilon, a, d, maximum, sizes[0]), *sizes, ceil_mode)
+            return _window_maximum(*sizes, epsilon, a, d, maximum)
+
+        return _MaxPool.apply(epsilon, dimensions, maximize, vjp, *x, *out)
 
     return max_pool
 
@@ -34,8 +39,8 @@ def _adaptive_pooling(backward, dimensions: int):
     return adaptive_max_pool
 
 
-rule(aten.max_pool2d_with_indices)(_pooling(aten.max_pool2d_with_indices_backward, 2))
-rule(aten.max_pool3d_with_indices)(_pooling(aten.max_pool3d_with_indices_backward, 3))
+rule(aten.max_pool2d_with_indices)(_pooling(aten.max_pool2d_with_indices, aten.max_pool2d_with_indices_backward, 2))
+rule(aten.max_pool3d_with_indices)(_pooling(aten.max_pool3d_with_indices, aten.max_pool3d_with_indices_backward, 3))
 rule(aten.adaptive_max_pool2d)(_adaptive_pooling(aten.adaptive_max_pool2d_backward, 2))
 rule(aten.adaptive_max_pool3d)(_adaptive_pooling(aten.adaptive_max_pool3d_backward, 3))
 
@@ -60,6 +65,21 @@ class _MaxPool(torch.autograd.Function):
         (indices,) = ctx.saved_tensors
         shaped = gradient.new_empty(1).expand(ctx.shape)
         return None, None, None, None, None, ctx.vjp(gradient.contiguous(), shaped, indices), None, None
+
+
+def _are_tiles(kernel, stride, padding, dilation, sizes) -> bool:
+    """Whether every element is in exactly one window."""
+    whole = all(size % k == 0 for size, k in zip(sizes, kernel, strict=True))
+    return whole and kernel == stride and not any(padding) and set(dilation) == {1}
+
+
+def _scores_of_tiles(epsilon, a, d, maximum, kernel):
+    """(a - m) / eps + d with each window's own m, whose pooling is the difference."""
+    dimensions = len(kernel)
+    batch, counts = a.shape[:-dimensions], maximum.shape[-dimensions:]
+    tiles, ones = ([*batch, *itertools.chain(*zip(counts, k, strict=True))] for k in (kernel, [1] * dimensions))
+    scores = torch.sub(a.reshape(tiles), maximum.reshape(ones)).mul_(1 / epsilon).add_(d.reshape(tiles))
+    return scores.reshape(a.shape)
 
 
 def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):

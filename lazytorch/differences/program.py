@@ -17,7 +17,6 @@ from torch.fx.node import map_arg
 from ..activations import relu_name
 from . import (  # noqa: F401 (they register rules)
     activations,
-    attention,
     batch_norm,
     bilinear,
     comparison,

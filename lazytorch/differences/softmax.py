@@ -3,8 +3,9 @@
 import functools
 
 import torch
+from torch.autograd.function import once_differentiable
 
-from .pair import Pair, apply, rule
+from .pair import Pair, apply, chosen, rule
 from .pointwise import exp, scaled_by
 
 aten = torch.ops.aten
@@ -42,9 +43,36 @@ def log_softmax_difference(epsilon, x, dim):
     return d - rest
 
 
-def softmax_difference(epsilon, x, dim):
-    """The exponential of log-softmax."""
-    return exp(epsilon, Pair(torch.log_softmax(x.primal, dim), log_softmax_difference(epsilon, x, dim)))
+class _Softmax(torch.autograd.Function):
+    """With c = d - sum_j s_j d_j, e = expm1(eps c) / eps and T = sum_j s_j e_j: s (e - T) / (1 + eps T).
+
+    Where an |eps c_j| is above 1 in a row, e may overflow, and the subtraction of the softmax at w loses nothing.
+    ``out`` is the softmax s at w_0, ``function`` the operator, whose backward takes its value at w.
+    """
+
+    @staticmethod
+    def forward(ctx, epsilon, function, dim, a, d, out):
+        at_w = out if epsilon == 0 else function(Pair(a, d).value(epsilon))
+        ctx.dim, ctx.dtype = dim, a.dtype
+        ctx.save_for_backward(at_w)
+        mean = (out * d).sum(dim, keepdim=True)
+        centered = (d - mean).masked_fill_(a == -torch.inf, 0)  # a masked score has no part, wherever it moves
+
+        def near():
+            growth = scaled_by(epsilon, torch.expm1, centered)
+            total = (out * growth).sum(dim, keepdim=True)
+            return growth.sub_(total).mul_(out).div_(total.mul_(epsilon).add_(1))
+
+        if epsilon == 0:
+            return near()
+        small = centered.abs().amax(dim, keepdim=True) <= 1 / epsilon
+        return chosen(small, near, lambda: (at_w - out).div_(epsilon))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (at_w,) = ctx.saved_tensors
+        return None, None, None, None, aten._softmax_backward_data(gradient, at_w, ctx.dim, ctx.dtype), None
 
 
 @rule(aten.logsumexp)
@@ -62,4 +90,10 @@ def log_softmax(epsilon, out, x, dim, half_to_float):
 @rule(aten._softmax)
 def softmax(epsilon, out, x, dim, half_to_float):
     function = functools.partial(aten._softmax, dim=dim, half_to_float=half_to_float)
-    return apply(functools.partial(softmax_difference, dim=dim), function, epsilon, x)
+    return _Softmax.apply(epsilon, function, dim, *x, out)
+
+
+@rule(aten._safe_softmax)
+def safe_softmax(epsilon, out, x, dim, dtype=None):
+    """That of scaled dot-product attention, where a row of -inf (nothing to attend to) gives zeros."""
+    return _Softmax.apply(epsilon, functools.partial(aten._safe_softmax, dim=dim, dtype=dtype), dim, *x, out)

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def wide(t: Tensor | None) -> Tensor | None:
+    """In float32, if the type is a short one."""
+    return t.float() if t is not None and t.dtype in (torch.float16, torch.bfloat16) else t
+
+
 class Statistics(NamedTuple):
     """Means and reciprocal standard deviations at w_0 and at w; differences of mean, variance and reciprocal."""
 

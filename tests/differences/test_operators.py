@@ -51,6 +51,15 @@ CASES = {
     ),
     "batch norm": (_batch_norm, (6, 3, 4, 4), [(3,), (3,)]),
     "layer norm": (lambda x, w, b: F.layer_norm(x * w, (4,), w, b), (5, 4), [(4,), (4,)]),
+    "layer norm of two dimensions": (
+        lambda x, w, b: F.layer_norm(x + w, (4, 3), w, b),
+        (5, 4, 3),
+        [(4, 3), (4, 3)],
+    ),
+    "layer norm, bias alone": (lambda x, w, b: F.layer_norm(x * w, (4,), None, b), (5, 4), [(4,), (4,)]),
+    "group norm": (lambda x, w, b, v: F.group_norm(x * v, 2, w, b), (3, 6, 2, 4), [(6,), (6,), (6, 2, 4)]),
+    "group norm without affine": (lambda x, v: F.group_norm(x * v, 3), (3, 6, 5), [(6, 5)]),
+    "max pool in tiles of 3d": (lambda x, w: F.max_pool3d(x * w, (1, 2, 3)), (2, 3, 2, 4, 6), [(3, 2, 4, 6)]),
     "softmax": (lambda x, w: F.softmax(x * w, -1), (5, 4), [(4,)]),
     "log softmax": (lambda x, w: F.log_softmax(x * w, 0), (5, 4), [(4,)]),
     "reshape, concatenate, pad": (

@@ -5,6 +5,7 @@ import pytest
 import torch
 from mpmath import mpf
 
+from lazytorch.differences import pair
 from lazytorch.differences.pair import Pair
 from lazytorch.differences.program import on_pairs
 
@@ -184,6 +185,15 @@ def test_short_types_hold_differences_at_large_alpha(name, dtype):
     result, expected = difference(name, 1e-7, a, d), difference(name, 1e-7, a.double(), d.double())
     assert result.dtype == dtype
     torch.testing.assert_close(result.double(), expected, rtol=20 * torch.finfo(dtype).eps, atol=0.0)
+
+
+@pytest.mark.parametrize("name", ("gelu", "erf"))
+def test_one_formula_where_it_holds_everywhere_is_that_of_both(name, monkeypatch):
+    """The branch that a device answers at once is taken as the one that is computed beside the other."""
+    a, d = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
+    near = difference(name, 1e-2, a, d)
+    monkeypatch.setattr(pair, "answers_at_once", lambda device: False)
+    torch.testing.assert_close(difference(name, 1e-2, a, d), near, rtol=0, atol=0)
 
 
 def test_tensors_larger_than_a_piece():
