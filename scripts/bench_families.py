@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""What a training step costs for networks of every family: scripts/bench_families.py [--only vit,swin] [--device D].
+
+Steps of SGD in train mode, measured in turn in one run: the plain network's, the centered model's at alpha = 100, and
+that of torch.func.jvp; medians, as multiples of the plain step. Operators are those that compute (views do not) in
+forward, loss and backward: what a GPU launches.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm import tqdm
+
+import lazytorch as lt
+from lazytorch.differences import pointwise
+
+VISION = torchvision.models
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
+
+
+def vit():
+    sizes = {"num_layers": 6, "num_heads": 3, "hidden_dim": 192, "mlp_dim": 768}
+    return VISION.VisionTransformer(image_size=32, patch_size=4, num_classes=10, **sizes)
+
+
+#: name -> (the network, the shape of its input)
+FAMILIES = {
+    "MLP 784-256-256": (mlp, (32, 784)),
+    "VGG-11, width 1/8": (lambda: lt.models.vgg11(0.125), (8, 3, 32, 32)),
+    "ResNet-18, batch norm": (lambda: VISION.resnet18(num_classes=10), (64, 3, 32, 32)),
+    "ConvNeXt-tiny": (lambda: VISION.convnext_tiny(num_classes=10), (8, 3, 64, 64)),
+    "ViT 6 x 192": (vit, (32, 3, 32, 32)),
+    "Swin-T": (lambda: VISION.swin_t(num_classes=10), (8, 3, 64, 64)),
+    "EfficientNet-B0": (lambda: VISION.efficientnet_b0(num_classes=10), (16, 3, 64, 64)),
+}
+STEPS = {"plain": lambda net: net, "alpha = 100": lambda net: lt.CenteredModel(net, 100.0), "jvp": lt.linearize}
+
+
+class Count(TorchDispatchMode):
+    """Counts the operators that are not views."""
+
+    operators = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.operators += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+class Candidate:
+    def __init__(self, build, wrap, shape, device):
+        torch.manual_seed(0)
+        self.device = torch.device(device)
+        self.model = wrap(build().to(self.device))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-5)
+        self.x = torch.randn(shape, device=self.device)
+        self.target = torch.randn(shape[0], 10, device=self.device)
+        self.times: list[float] = []
+
+    def gradient(self) -> None:
+        F.mse_loss(self.model(self.x), self.target).backward()
+
+    def step(self) -> None:
+        self._synchronize()
+        started = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.gradient()
+        self.optimizer.step()
+        self._synchronize()
+        self.times.append(time.perf_counter() - started)
+
+    def operators(self) -> int:
+        """On a GPU's terms: a CPU computes large tensors in pieces."""
+        piece, pointwise.PIECE = pointwise.PIECE, 2**62
+        try:
+            with Count() as counted:
+                self.gradient()
+        finally:
+            pointwise.PIECE = piece
+        return counted.operators
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def measure(family: str, options) -> None:
+    build, shape = FAMILIES[family]
+    candidates = {name: Candidate(build, wrap, shape, options.device) for name, wrap in STEPS.items()}
+    for _ in tqdm(range(options.steps + 1), desc=family, leave=False):
+        for candidate in candidates.values():
+            candidate.step()
+    seconds = {name: statistics.median(candidate.times[1:]) for name, candidate in candidates.items()}
+    plain = seconds.pop("plain")
+    ratios = "".join(f"{seconds[name] / plain:13.2f}" for name in seconds)
+    counts = [candidates[name].operators() for name in ("plain", "alpha = 100")]
+    print(
+        f"{family:24s}{1e3 * plain:10.1f}{ratios}{counts[0]:10d}{counts[1]:13d}{counts[1] / counts[0]:8.1f}", flush=True
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="a part of the names of families, or several with commas")
+    parser.add_argument("--steps", type=int, default=7, help="timed steps of each, after one that is not")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    parts = options.only.lower().split(",")
+    print(f"{options.device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"{'':24s}{'plain, ms':>10s}{'alpha = 100':>13s}{'jvp':>13s}{'operators':>10s}{'alpha = 100':>13s}{'ratio':>8s}"
+    )
+    for family in FAMILIES:
+        if any(part in family.lower() for part in parts):
+            measure(family, options)
+
+
+if __name__ == "__main__":
+    main()
