@@ -72,7 +72,8 @@ class _Softmax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         (at_w,) = ctx.saved_tensors
-        return None, None, None, None, aten._softmax_backward_data(gradient, at_w, ctx.dim, ctx.dtype), None
+        found = aten._softmax_backward_data(gradient, at_w, ctx.dim, at_w.dtype)
+        return None, None, None, None, found.to(ctx.dtype), None
 
 
 @rule(aten.logsumexp)
