@@ -22,6 +22,7 @@ from . import (  # noqa: F401 (they register rules)
     bilinear,
     comparison,
     detection,
+    factorisations,
     inverse,
     layer_norm,
     linear,
@@ -37,6 +38,7 @@ from . import (  # noqa: F401 (they register rules)
     segments,
     selection,
     softmax,
+    special,
 )
 from .derivative import derivative
 from .pair import (

@@ -58,14 +58,19 @@ def _at_w(selector, epsilon):
     return pytree.tree_map(lambda leaf: value(leaf, epsilon), selector, is_leaf=varies)
 
 
-def _differentiable_slice_scatter(x, source, dim=0, *where):
-    """As aten.slice_scatter, of complex tensors too, for which torch has no derivative."""
-    if not x.is_complex():
-        return aten.slice_scatter(x, source, dim, *where)
-    parts = (torch.view_as_real(t.resolve_conj()) for t in (x, source))
-    return torch.view_as_complex(aten.slice_scatter(*parts, dim % x.dim(), *where))
+def _by_parts(operator):
+    """As the operator, of complex tensors too, of which torch does not differentiate it."""
 
+    def scatter(x, source, *where):
+        if not x.is_complex():
+            return operator(x, source, *where)
+        return torch.complex(operator(x.real, source.real, *where), operator(x.imag, source.imag, *where))
+
+    return scatter
+
+
+WITHOUT_COMPLEX = (aten.diagonal_scatter, aten.select_scatter, aten.slice_scatter)
 
 for _operator, _positions in SELECTIONS.items():
-    _function = _differentiable_slice_scatter if _operator is aten.slice_scatter else _operator
+    _function = _by_parts(_operator) if _operator in WITHOUT_COMPLEX else _operator
     rule(_operator)(_selection(_function, _positions))
