@@ -7,7 +7,7 @@ s_0 at w_0 and s_1 at w agree; at eps = 0 that is S(d; s_0).
 import torch
 import torch.utils._pytree as pytree
 
-from .pair import Discrete, UnsupportedOperator, chosen_jump, difference, primal, rule, value, varies
+from .pair import Discrete, chosen_jump, difference, primal, rule, value, varies
 
 aten = torch.ops.aten
 
@@ -39,10 +39,7 @@ def _selection(operator, positions):
 
         result = call(_difference_or_zero)
         if any(isinstance(leaf, Discrete) for leaf in pytree.tree_leaves(arguments, is_leaf=varies)):
-            at_w = call(primal)
-            if at_w.shape != out.shape:
-                raise UnsupportedOperator("how many elements it selects depends on theta: use torch.where")
-            result = result + chosen_jump(epsilon, out, at_w)
+            result = result + chosen_jump(epsilon, out, call(primal))
         return result
 
     return select

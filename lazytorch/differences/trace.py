@@ -14,11 +14,13 @@ import numpy
 import torch
 import torch._dynamo
 import torch.utils._pytree as pytree
+from torch._higher_order_ops.flex_attention import flex_attention, math_attention
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, forward_differentiable
 from ..signature import PLAIN, plain_attributes
+from .averages import keep_number_of_batches
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
@@ -47,6 +49,11 @@ class _Watch(TorchFunctionMode):
             _label("stopped", not torch.is_grad_enabled())
         if function is torch.Tensor.register_hook:
             raise UntraceableModule("the module hooks a tensor's gradient, which a trace does not do: remove the hook")
+        if function is torch._VF._pack_padded_sequence:
+            raise UntraceableModule(
+                "the module packs sequences (pack_padded_sequence), whose lengths cannot be traced: have the layer "
+                'take them padded and mask what it returns, or wrap with difference="direct" in float64'
+            )
         if function == torch.Tensor.data.__get__:
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         return function(*args, **(kwargs or {}))
@@ -110,6 +117,7 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
 def _traced(module, tensors: dict, args: tuple, kwargs: dict, run_once):
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    keep_number_of_batches(module)
     decisions, calls, running = Decisions(len(tensors), inputs), [], _name_nodes(module)
     function = _Flat(module, list(tensors), leaves, in_spec, _Watch(decisions, running))
     example = [t.detach() for t in (*tensors.values(), *inputs)]
@@ -146,10 +154,16 @@ def _trace_once(function: _Flat, example: list, decisions: Decisions, calls: lis
     with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
         traced = _functional(function, example)
         decisions.close(traced)
-        if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
+        in_place = any(map(_is_in_place, traced.graph.nodes))  # in a composite that functionalize does not look into
+        if in_place or any(node.target is flex_attention for node in traced.graph.nodes):
             if calls:
-                raise UntraceableModule(f"it works in place beside an autograd.Function: {TENSORS}")
+                raise UntraceableModule(
+                    f"it works in place, or by flex_attention, beside an autograd.Function: {TENSORS}"
+                )
             traced = _functional(_Relabelling(traced).run, example)
+    for node in traced.graph.nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            raise UntraceableModule(f"module '{node.meta.get('module') or '(root)'}' uses {node.target}: {TENSORS}")
     return traced
 
 
@@ -330,7 +344,13 @@ class _Relabelling(torch.fx.Interpreter):
         return result
 
     def get_attr(self, *args):
-        return aten.lift_fresh(super().get_attr(*args))  # functionalize knows of constants what is lifted
+        found = super().get_attr(*args)
+        if not isinstance(found, torch.Tensor):  # a graph within
+            return found
+        return aten.lift_fresh(found)  # functionalize knows of constants what is lifted
+
+    def call_function(self, target, args, kwargs):
+        return super().call_function(math_attention if target is flex_attention else target, args, kwargs)
 
 
 def _label(key: str, value) -> None:
