@@ -5,10 +5,14 @@ from collections.abc import Hashable, Mapping
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdRef
 
 PLAIN = frozenset((bool, int, float, complex, str, type(None), torch.dtype, torch.device))
-SEQUENCES = frozenset((tuple, list))
-DEPTH = 3  # to which an argument is searched for tensors
+CONTAINERS = (tuple, list, dict)
+OWN = frozenset(vars(nn.Module())) - {"training"}  # attributes of every module
+UNSEEN = object()  # the state of an object of another kind
+DEPTH = 3  # to which an argument is searched for tensors, and an attribute for its state
+LONG = 1000
 
 
 def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> Hashable:
@@ -25,26 +29,40 @@ def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwa
 
 
 def state_of(module: nn.Module) -> tuple:
-    """The plain attributes of its parts: rates, counters and flags, which its forward may read."""
+    """What its parts keep beside parameters and buffers: rates, counters and flags, which its forward may read."""
     return tuple(
-        value if type(value) in PLAIN else tuple(value)
+        (name, state)
         for part in module.modules()
-        for value in vars(part).values()
-        if type(value) in PLAIN or _is_plain_sequence(value)
+        for name, value in vars(part).items()
+        if name not in OWN and (state := _state(value)) is not UNSEEN
     )
 
 
 def plain_attributes(part) -> dict[str, Hashable]:
-    """Name -> value of those of one part, or of any object."""
-    return {n: value for n, value in getattr(part, "__dict__", {}).items() if _is_plain(value)}
+    """Name -> state of what one part, or any object, keeps."""
+    kept = {n: _state(value) for n, value in getattr(part, "__dict__", {}).items() if n not in OWN}
+    return {n: state for n, state in kept.items() if state is not UNSEEN}
 
 
-def _is_plain(value) -> bool:
-    return type(value) in PLAIN or _is_plain_sequence(value)
+def _state(value, depth: int = DEPTH) -> Hashable:
+    """Of a plain value, of lists, tuples and dicts of those, and of a tensor: which one, and how often it was changed.
 
-
-def _is_plain_sequence(value) -> bool:
-    return type(value) in SEQUENCES and all(type(element) in PLAIN for element in value)
+    Of containers of more than ``LONG`` elements, as vocabularies are, only how many.
+    """
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if isinstance(value, Tensor):
+        return WeakIdRef(value), 0 if value.is_inference() else value._version
+    if not isinstance(value, CONTAINERS) or depth == 0:
+        return UNSEEN
+    if len(value) > LONG:
+        return kind, len(value)
+    if isinstance(value, dict):
+        return kind, tuple((key, _state(element, depth - 1)) for key, element in value.items())
+    if PLAIN.issuperset(map(type, value)):
+        return kind, tuple(value)
+    return kind, tuple(_state(element, depth - 1) for element in value)
 
 
 def _of_leaf(leaf) -> Hashable:

@@ -1,5 +1,6 @@
 """What would be silently wrong is refused, with what it is and what to do; what changes between calls is seen."""
 
+import collections
 import math
 from dataclasses import dataclass
 
@@ -87,6 +88,84 @@ def test_a_counter_that_matters_is_refused_and_one_that_does_not_is_let_be():
     assert lt.CenteredModel(Counting(used=False), 10.0)(x).shape == (4, 2)
     with pytest.raises(lt.UntraceableModule, match="Sequential changes its attribute '0.calls' in forward"):
         lt.CenteredModel(nn.Sequential(Counting(used=True)), 10.0)(x)
+
+
+class Keeping(nn.Module):
+    """Keeps something as an attribute: ``change`` it, ``use`` it."""
+
+    def __init__(self, kept, change, use):
+        super().__init__()
+        self.layer, self.kept, self.change, self.use = nn.Linear(3, 2), kept, change, use
+
+    def forward(self, x):
+        self.change(self)
+        return self.layer(x) * (self.use(self.kept) if self.use else 1)
+
+
+def add_to(place):
+    def change(module):
+        module.kept[place] += 1
+
+    return change
+
+
+def replace(module):
+    module.kept = module.kept + 1
+
+
+def replace_by(module, step):
+    module.kept = module.kept + step
+
+
+def in_place(module):
+    module.kept += 1
+
+
+KEPT = {
+    "dict": (lambda: {"n": 1}, add_to("n"), lambda kept: kept["n"]),
+    "list in a tuple": (lambda: ([1], 0), lambda module: module.kept[0].append(2), lambda kept: sum(kept[0])),
+    "counter": (collections.Counter, add_to("n"), lambda kept: kept["n"]),
+    "tensor": (lambda: torch.tensor(1.0), replace, lambda kept: kept),
+    "number that becomes a tensor": (lambda: 1.0, lambda module: replace_by(module, torch.ones(())), lambda kept: kept),
+    "number of a tensor": (lambda: torch.tensor(1), replace, lambda kept: kept.item()),
+    "tensor in place": (lambda: torch.ones(2), in_place, lambda kept: kept),
+    "tensor in a dict": (lambda: {"n": torch.tensor(1)}, add_to("n"), lambda kept: kept["n"]),
+}
+
+
+@pytest.mark.parametrize("make", (lambda net: lt.CenteredModel(net, 10.0), lt.linearize))
+@pytest.mark.parametrize("case", KEPT)
+def test_what_a_module_keeps_and_changes_in_forward_is_seen(case, make):
+    start, change, use = KEPT[case]
+    x = torch.randn(4, 3)
+    expected = moved(make(nn.Linear(3, 2)))(x)
+    unused = moved(make(Keeping(start(), change, None)))
+    for _ in range(2):
+        torch.testing.assert_close(unused(x), expected)
+    with pytest.raises(lt.UntraceableModule, match="Keeping changes its attribute 'kept' in forward"):
+        make(Keeping(start(), change, use))(x)
+
+
+def test_what_a_module_keeps_may_be_changed_between_calls():
+    x = torch.randn(4, 3)
+    for kept in ({"n": 1.0}, {"n": torch.tensor(1.0)}, {"n": [[1.0]]}):
+        net = Keeping(kept, lambda module: None, lambda kept: torch.as_tensor(kept["n"]).sum())
+        model = moved(lt.CenteredModel(net, 10.0))
+        once = model(x)
+        for factor in (2.0, 3.0):
+            model.structure.kept["n"] = (
+                type(kept["n"])([[factor]]) if isinstance(kept["n"], list) else kept["n"] * factor
+            )
+            torch.testing.assert_close(model(x), factor * once)
+
+
+def test_what_is_kept_of_a_call_alone_is_no_matter():
+    def remember(module):
+        module.kept = {"weight": module.layer.weight * 2, "n": 1}
+
+    net, x = Keeping(None, remember, lambda kept: kept["weight"].sum()), torch.randn(4, 3)
+    model = moved(lt.CenteredModel(net, 10.0))
+    torch.testing.assert_close(model(x), 10 * (model.to_module()(x) - net(x)), rtol=1e-4, atol=1e-4)
 
 
 class Hooking(nn.Module):

@@ -88,6 +88,12 @@ def add_matrix_product(epsilon, out, bias, left, right, *, beta=1, alpha=1):
     return sum(terms[1:], terms[0])
 
 
+@rule(aten._sparse_addmm)
+def add_sparse_matrix_product(epsilon, out, bias, left, right, *, beta=1, alpha=1):
+    """The sparse matrix has no difference, so du = 0."""
+    return add_matrix_product(epsilon, out, bias, left, right, beta=beta, alpha=alpha)
+
+
 @rule(aten.mul)
 def multiply(epsilon, out, left, right):
     left, right = (continuous(t, epsilon, out.dtype) for t in (left, right))  # a condition may be a factor

@@ -107,6 +107,28 @@ def polar(radius, angle):
     return torch.complex(radius * angle.cos(), radius * angle.sin())
 
 
+@decomposition(aten.copysign.Tensor, aten.copysign.Scalar)
+def copysign(x, sign):
+    sign = sign if isinstance(sign, torch.Tensor) else x.new_tensor(sign)
+    return torch.where(sign.signbit(), -x.abs(), x.abs())
+
+
+@decomposition(aten.logcumsumexp.default)
+def logcumsumexp(x, dim):
+    """Of the last 1, 2, 4, 8, ... elements."""
+    n, reached = x.shape[dim] if x.dim() else 1, 1
+    while reached < n:
+        start, rest = x.split([reached, n - reached], dim)
+        x, reached = torch.cat([start, torch.logaddexp(rest, x.narrow(dim, 0, n - reached))], dim), 2 * reached
+    return x
+
+
+@decomposition(aten.masked_select.default)
+def masked_select(x, mask):
+    x, mask = torch.broadcast_tensors(x, mask)
+    return x[mask]
+
+
 @decomposition(aten.scatter_reduce.two)
 def scatter_reduce(x, dim, index, source, reduce, *, include_self=True):
     """Sums and means; other reductions have no rule."""
@@ -136,6 +158,12 @@ def embedding_bag(
     if mode == 1:
         total = total / size.clamp(min=1).unsqueeze(1)
     return total, bag, size, size
+
+
+@decomposition(aten.mv.default)
+def matrix_vector_product(matrix, vector):
+    """Torch's own takes the matrix for a dense one."""
+    return torch.mm(matrix, vector.unsqueeze(1)).squeeze(1)
 
 
 @decomposition(aten.addbmm.default)

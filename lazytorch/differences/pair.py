@@ -112,11 +112,18 @@ def jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
     """What a discontinuous function gives for its difference: (at w - at w_0) / epsilon, 0 where epsilon = 0.
 
     Of a condition or index, its value at w. Equal infinities differ by 0.
+
+    Raises:
+        UnsupportedOperator: there are other elements at w than at w_0.
     """
     if not is_continuous(out):
         return at_w
     if epsilon == 0:
         return torch.zeros_like(out)
+    if at_w.shape != out.shape:
+        raise UnsupportedOperator(
+            "how many elements are selected depends on theta: keep all of them, with torch.where for those that count"
+        )
     return torch.where(at_w == out, 0, (at_w - out) / epsilon)
 
 

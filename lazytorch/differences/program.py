@@ -21,6 +21,7 @@ from . import (  # noqa: F401 (they register rules)
     bilinear,
     comparison,
     detection,
+    factorisations,
     inverse,
     layer_norm,
     linear,
@@ -36,6 +37,7 @@ from . import (  # noqa: F401 (they register rules)
     segments,
     selection,
     softmax,
+    special,
 )
 from .derivative import derivative
 from .pair import (

@@ -7,7 +7,7 @@ s_0 at w_0 and s_1 at w agree; at eps = 0 that is S(d; s_0).
 import torch
 import torch.utils._pytree as pytree
 
-from .pair import Discrete, UnsupportedOperator, chosen_jump, difference, primal, rule, value, varies
+from .pair import Discrete, chosen_jump, difference, primal, rule, value, varies
 
 aten = torch.ops.aten
 
@@ -39,10 +39,7 @@ def _selection(operator, positions):
 
         result = call(_difference_or_zero)
         if any(isinstance(leaf, Discrete) for leaf in pytree.tree_leaves(arguments, is_leaf=varies)):
-            at_w = call(primal)
-            if at_w.shape != out.shape:
-                raise UnsupportedOperator("how many elements it selects depends on theta: use torch.where")
-            result = result + chosen_jump(epsilon, out, at_w)
+            result = result + chosen_jump(epsilon, out, call(primal))
         return result
 
     return select
@@ -58,14 +55,19 @@ def _at_w(selector, epsilon):
     return pytree.tree_map(lambda leaf: value(leaf, epsilon), selector, is_leaf=varies)
 
 
-def _differentiable_slice_scatter(x, source, dim=0, *where):
-    """As aten.slice_scatter, of complex tensors too, for which torch has no derivative."""
-    if not x.is_complex():
-        return aten.slice_scatter(x, source, dim, *where)
-    parts = (torch.view_as_real(t.resolve_conj()) for t in (x, source))
-    return torch.view_as_complex(aten.slice_scatter(*parts, dim % x.dim(), *where))
+def _by_parts(operator):
+    """As the operator, of complex tensors too, of which torch does not differentiate it."""
 
+    def scatter(x, source, *where):
+        if not x.is_complex():
+            return operator(x, source, *where)
+        return torch.complex(operator(x.real, source.real, *where), operator(x.imag, source.imag, *where))
+
+    return scatter
+
+
+WITHOUT_COMPLEX = (aten.diagonal_scatter, aten.select_scatter, aten.slice_scatter)
 
 for _operator, _positions in SELECTIONS.items():
-    _function = _differentiable_slice_scatter if _operator is aten.slice_scatter else _operator
+    _function = _by_parts(_operator) if _operator in WITHOUT_COMPLEX else _operator
     rule(_operator)(_selection(_function, _positions))

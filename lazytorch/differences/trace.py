@@ -5,20 +5,22 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 """
 
 import copy
-import functools
 import random
 import traceback
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 
 import numpy
 import torch
 import torch._dynamo
 import torch.utils._pytree as pytree
+from torch._higher_order_ops.flex_attention import flex_attention, math_attention
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, forward_differentiable
-from ..signature import PLAIN, plain_attributes, state_of
+from ..signature import PLAIN, plain_attributes
+from .averages import keep_number_of_batches
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
@@ -47,6 +49,11 @@ class _Watch(TorchFunctionMode):
             _label("stopped", not torch.is_grad_enabled())
         if function is torch.Tensor.register_hook:
             raise UntraceableModule("the module hooks a tensor's gradient, which a trace does not do: remove the hook")
+        if function is torch._VF._pack_padded_sequence:
+            raise UntraceableModule(
+                "the module packs sequences (pack_padded_sequence), whose lengths cannot be traced: have the layer "
+                'take them padded and mask what it returns, or wrap with difference="direct" in float64'
+            )
         if function == torch.Tensor.data.__get__:
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         return function(*args, **(kwargs or {}))
@@ -94,15 +101,28 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         UntraceableModule: Python control flow depends on tensor values or on Python's random numbers, or the module
             runs but cannot be traced.
     """
+    copied = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
+    before = {path: plain_attributes(part) for path, part in copied.named_modules()}
+
+    def trace_of(prepared):
+        return _traced(prepared, tensors, args, kwargs, lambda: _run_once(module, tensors, args, kwargs))
+
+    traced = trace_of(copied)
+    changed = [(path, name) for path, part in copied.named_modules() for name in _changed(before[path], part)]
+    if changed:
+        _check_next_call(module, copied, changed, traced[0], trace_of)
+    return traced
+
+
+def _traced(module, tensors: dict, args: tuple, kwargs: dict, run_once):
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    traced_module = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
-    decisions, calls, running = Decisions(len(tensors), inputs), [], _name_nodes(traced_module)
-    function = _Flat(traced_module, list(tensors), leaves, in_spec, _Watch(decisions, running))
+    keep_number_of_batches(module)
+    decisions, calls, running = Decisions(len(tensors), inputs), [], _name_nodes(module)
+    function = _Flat(module, list(tensors), leaves, in_spec, _Watch(decisions, running))
     example = [t.detach() for t in (*tensors.values(), *inputs)]
-    with _own_random_numbers(module), _refusals(module, running, lambda: _run_once(module, tensors, args, kwargs)):
+    with _own_random_numbers(module), _refusals(module, running, run_once):
         traced = _trace_once(function, example, decisions, calls)
-    _check_state(module, traced_module, functools.partial(_functional, function, example), traced)
     _free_strides(traced.graph)
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
     traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
@@ -134,10 +154,16 @@ def _trace_once(function: _Flat, example: list, decisions: Decisions, calls: lis
     with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
         traced = _functional(function, example)
         decisions.close(traced)
-        if any(map(_is_in_place, traced.graph.nodes)):  # of a composite that functionalize does not look into
+        in_place = any(map(_is_in_place, traced.graph.nodes))  # in a composite that functionalize does not look into
+        if in_place or any(node.target is flex_attention for node in traced.graph.nodes):
             if calls:
-                raise UntraceableModule(f"it works in place beside an autograd.Function: {TENSORS}")
+                raise UntraceableModule(
+                    f"it works in place, or by flex_attention, beside an autograd.Function: {TENSORS}"
+                )
             traced = _functional(_Relabelling(traced).run, example)
+    for node in traced.graph.nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator):
+            raise UntraceableModule(f"module '{node.meta.get('module') or '(root)'}' uses {node.target}: {TENSORS}")
     return traced
 
 
@@ -174,39 +200,73 @@ def _own_random_numbers(module):
         )
 
 
-def _check_state(module, after, trace_again, traced) -> None:
-    """Raise UntraceableModule if forward has changed plain attributes and its next call computes something else."""
-    if state_of(module) == state_of(after):
+def _changed(before: dict, part) -> list[str]:
+    now = plain_attributes(part)
+    return [name for name in (before | now) if before.get(name) != now.get(name)]
+
+
+def _check_next_call(module, after, changed: list[tuple[str, str]], traced, trace_of) -> None:
+    """Raise UntraceableModule if the next call, which finds these attributes changed, computes something else."""
+    following, parts, same = copy.deepcopy(module), dict(after.named_modules()), True
+    for path, name in changed:
+        own = vars(following.get_submodule(path))
+        before = own.pop(name, ABSENT)
+        found = _following(before, vars(parts[path]).get(name, ABSENT))
+        same = same and found is before
+        if found is not ABSENT:
+            own[name] = found
+    if same:
         return
-    try:
-        again = trace_again()
-    except Exception:  # it keeps tensors of the first trace, whose function is that of a first call
-        return
-    if again.code != traced.code or not _same_constants(again, traced):
+    with suppress(UntraceableModule):
+        same = _same_function(trace_of(following)[0], traced)
+    if not same:
         raise UntraceableModule(
-            f"{type(module).__name__} changes its attribute {_changed(module, after)!r} in forward and then computes "
-            f"something else, which a trace would not: make it an argument"
+            f"{type(module).__name__} changes its attribute {'.'.join(filter(None, changed[0]))!r} in forward and then "
+            f"computes something else, which a trace would not: make it an argument or a buffer"
         )
 
 
-def _changed(module, after) -> str:
-    parts = dict(after.named_modules())
-    for path, part in module.named_modules():
-        before, now = plain_attributes(part), plain_attributes(parts[path])
-        for name in (*before, *now):
-            if before.get(name) != now.get(name):
-                return f"{path}.{name}".lstrip(".")
-    return ""
+ABSENT = object()
 
 
-def _same_constants(left, right) -> bool:
-    constants = [
-        {name: t for name, t in vars(graph).items() if isinstance(t, torch.Tensor)} | dict(graph.named_buffers())
-        for graph in (left, right)
-    ]
-    return constants[0].keys() == constants[1].keys() and all(
-        torch.equal(t, constants[1][name]) for name, t in constants[0].items()
-    )
+def _following(before, after):
+    """What the next call finds in place of ``before``, if what is plain is as ``after`` the first.
+
+    A tensor's value is not known after a trace: it is some other than before. One that was not there still is not.
+    """
+    if isinstance(after, torch.Tensor):
+        return _other(before)
+    if isinstance(after, dict) and isinstance(before, dict):
+        found = {key: _following(before.get(key, ABSENT), value) for key, value in after.items()}
+        kept = copy.copy(before)
+        kept.clear()
+        kept.update({key: value for key, value in found.items() if value is not ABSENT})
+        return kept
+    if type(after) in (list, tuple) and type(before) is type(after):
+        found = [_following(*both) for both in zip_longest(before[: len(after)], after, fillvalue=ABSENT)]
+        return type(after)(value for value in found if value is not ABSENT)
+    return after if type(after) in PLAIN or after is ABSENT else before
+
+
+def _other(value):
+    if isinstance(value, torch.Tensor) and value.dtype == torch.bool:
+        return ~value
+    return value + 1 if isinstance(value, (torch.Tensor, int, float, complex)) else value
+
+
+def _same_function(left, right) -> bool:
+    left.recompile()
+    right.recompile()
+    if left.code != right.code:
+        return False
+    names = {node.target for node in left.graph.nodes if node.op == "get_attr"}
+    return all(_same_constant(getattr(left, name), getattr(right, name)) for name in names)
+
+
+def _same_constant(left, right) -> bool:
+    if not isinstance(left, torch.Tensor):
+        return True
+    return left.dtype == right.dtype and torch.equal(left, right)
 
 
 @torch.no_grad()
@@ -284,7 +344,13 @@ class _Relabelling(torch.fx.Interpreter):
         return result
 
     def get_attr(self, *args):
-        return aten.lift_fresh(super().get_attr(*args))  # functionalize knows of constants what is lifted
+        found = super().get_attr(*args)
+        if not isinstance(found, torch.Tensor):  # a graph within
+            return found
+        return aten.lift_fresh(found)  # functionalize knows of constants what is lifted
+
+    def call_function(self, target, args, kwargs):
+        return super().call_function(math_attention if target is flex_attention else target, args, kwargs)
 
 
 def _label(key: str, value) -> None:

@@ -17,6 +17,7 @@ FUNCTIONS = {
     "div": (aten.div.Tensor, lambda x, y: x / y, False),
     "pow": (aten.pow.Tensor_Tensor, lambda x, y: x**y, True),
     "atan2": (aten.atan2.default, lambda x, y: mpmath.atan2(x, y), False),
+    "hypot": (aten.hypot.default, mpmath.hypot, False),
     "maximum": (aten.maximum.default, max, False),
     "minimum": (aten.minimum.default, min, False),
     "fmax": (aten.fmax.default, max, False),

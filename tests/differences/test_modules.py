@@ -188,6 +188,49 @@ def test_a_change_between_infinite_and_finite_is_refused():
     assert model(x).isfinite().all()
 
 
+class Experts(nn.Module):
+    """Of each row its two experts, whose rows are selected by index or by mask."""
+
+    def __init__(self, by_index):
+        super().__init__()
+        self.gate, self.by_index = nn.Linear(3, 4), by_index
+        self.experts = nn.ModuleList(nn.Linear(3, 2) for _ in range(4))
+
+    def forward(self, x):
+        shares = self.gate(x).softmax(-1)
+        chosen, out = shares.topk(2, -1)[1], x.new_zeros(len(x), 2)
+        for i, expert in enumerate(self.experts):
+            own = (chosen == i).any(-1)
+            if self.by_index:
+                (rows,) = torch.where(own)
+                out.index_add_(0, rows, shares[rows, i, None] * expert(x[rows]))
+            else:
+                out[own] += shares[own, i, None] * expert(x[own])
+        return out
+
+
+@pytest.mark.parametrize("by_index", (True, False))
+def test_experts_that_have_other_rows_at_w(by_index):
+    """As many rows each, but other ones, are right; another number of them is refused."""
+    torch.manual_seed(0)
+    net = Experts(by_index).double()
+    x = torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1]]
+    with torch.no_grad():
+        for parameter in net.gate.parameters():
+            parameter.zero_()
+        net.gate.weight[0, 0] = net.gate.weight[1, 0] = net.gate.weight[2, 1] = net.gate.weight[3, 1] = 1.0
+        model = lt.CenteredModel(net, 1.0)
+        for theta in model.theta.values():
+            nn.init.normal_(theta, std=0.1)
+        swap = net.gate.weight.roll(2, 0) - net.gate.weight  # the first two experts and the last exchange their rows
+        model.theta["gate.weight"].copy_(swap)
+        model.theta["gate.bias"].zero_()
+    torch.testing.assert_close(model(x), model.to_module()(x) - net(x))
+    model.theta["gate.bias"].data[0] = 5.0
+    with pytest.raises(UnsupportedOperator, match="how many elements are selected depends on theta"):
+        model(x)
+
+
 @pytest.mark.parametrize(
     ("function", "operator"),
     [

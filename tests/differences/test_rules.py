@@ -81,6 +81,7 @@ SELECTION = {
     "scatter_add": (lambda x, y: torch.scatter_add(x * x, 1, INDEX, y), (2, 4), (2, 3)),
     "scatter_reduce": (lambda x, y: torch.scatter_reduce(x * x, 1, INDEX, y, "mean"), (2, 4), (2, 3)),
     "where": (lambda x, y: torch.where(chosen(y), x, 2 * y), (2, 4), (2, 4)),
+    "masked_select": (lambda x: (x * x).masked_select(INDEX[0] > 0), (2, 3)),
     "masked_fill": (lambda x: x.masked_fill(chosen(x), 0.5), (2, 4)),
     "top-k gating": (lambda x, y: (F.softmax(x.topk(2)[0], -1) * y.gather(1, x.topk(2)[1])).sum(1), (2, 4), (2, 4)),
     "vector quantization": (lambda x, w: F.embedding(torch.cdist(x, w).argmin(1), w) - x, (5, 2), (3, 2)),
@@ -126,6 +127,7 @@ POOLING = {
 }
 
 REDUCTION = {
+    "logcumsumexp": (lambda x: (x / 10).logcumsumexp(1) + x.logcumsumexp(0), (3, 7)),
     "cumprod": (lambda x: x.cumprod(1), (3, 4)),
     "norm": (lambda x: torch.linalg.vector_norm(x, dim=1), (3, 4)),
     "norm of all": (lambda x: x.norm(), (3, 4)),
@@ -148,6 +150,35 @@ MATRICES = {
 }
 
 
+def definite(x):
+    return x @ x.mT / 100 + 100 * torch.eye(x.shape[-1], dtype=x.dtype)
+
+
+def triangular(**options):
+    """Of a system whose matrix has what is no part of the triangle."""
+    return lambda x, y: torch.linalg.solve_triangular(x + 300 * torch.eye(3, dtype=x.dtype), y, **options)
+
+
+def of_qr(function, **options):
+    return lambda x: function(*torch.linalg.qr(x, **options))
+
+
+FACTORS = {
+    "determinant": (torch.linalg.det, (2, 3, 3)),
+    "logarithm of a determinant": (lambda x: torch.stack(torch.linalg.slogdet(x)), (2, 4, 4)),
+    "logdet": (lambda x: definite(x).logdet(), (4, 4)),
+    "Cholesky": (lambda x: torch.linalg.cholesky(definite(x)), (2, 3, 3)),
+    "upper Cholesky": (lambda x: torch.linalg.cholesky(definite(x), upper=True), (3, 3)),
+    "solve by Cholesky": (lambda x, y: torch.cholesky_solve(y, torch.linalg.cholesky(definite(x))), (3, 3), (3, 2)),
+    "inverse by Cholesky": (lambda x: torch.cholesky_inverse(definite(x).triu(), upper=True), (3, 3)),
+    "QR": (of_qr(lambda q, r: torch.cat([q, r / 100], -2)), (2, 5, 3)),
+    "QR of a wide matrix": (of_qr(lambda q, r: torch.cat([q, r / 100], -1), mode="complete"), (3, 4)),
+    "triangular system": (triangular(upper=True), (3, 3), (3, 2)),
+    "triangular system from the right": (triangular(upper=False, left=False), (3, 3), (2, 3)),
+    "unitriangular system": (lambda x, y: triangular(upper=False, unitriangular=True)(x / 100, y), (3, 3), (3, 2)),
+}
+
+
 def of_complex(function):
     """A function of two complex tensors, as one of their real and imaginary parts."""
 
@@ -162,6 +193,9 @@ def filled(z, w):
     out = torch.zeros(3, 6, dtype=z.dtype)
     out[:, 1:5] = z
     out[:, -4:] *= w
+    out[..., 0] = z[:, 1] * 2
+    out[1] = 2 * out[0]
+    out.diagonal().copy_(w[:, 0])
     return out
 
 
@@ -193,7 +227,7 @@ def _complex_cases():
     return {f"complex {name}": case for name, case in cases.items()}
 
 
-CASES = LINEAR | SELECTION | ORDER | SEGMENTS | POOLING | REDUCTION | MATRICES | _complex_cases()
+CASES = LINEAR | SELECTION | ORDER | SEGMENTS | POOLING | REDUCTION | MATRICES | FACTORS | _complex_cases()
 
 
 @functools.cache
