@@ -26,6 +26,11 @@ class CenteredModel(Anchored):
     computed by propagating pairs (value at w_0, divided difference) through f: nothing is subtracted, so float32 is
     accurate at every alpha, and alpha = inf is the linearized model J(w_0) theta.
 
+    For alpha <= 1 the traced operators run at w_0 and at w, and the outputs are subtracted: a pair's value at w is the
+    sum a + eps d, which cancels where w is far from w_0, while the subtraction loses no more than a rounding of f, as
+    in plain training. So no rule is needed there, and the error, relative to the output, is rounding times
+    |f(w)| / |f(w) - f(w_0)|: more than that of pairs while w is near w_0, less once |w - w_0| exceeds |w_0|.
+
     A step of SGD of size eta on theta for R(model(x)) is exactly the step of size eta on w for R(alpha h(w)) / alpha^2
     (Chizat, Oyallon & Bach 2019, section 1.1). That holds for optimizers that are linear in the gradient: Adam, and
     clipping, act differently on theta; weight decay pulls w to w_0.
@@ -35,13 +40,15 @@ class CenteredModel(Anchored):
 
     The output has the structure and shape of ``net(x)`` and is exactly 0 at the start; what is integer or boolean in it
     is that of f(x; w). Buffers that training updates (batch norm's) are kept for both weights, each updated with its
-    own statistics; random operators are drawn once for both. Cost of a training step: 5 forward passes of f where a
-    plain step is 3. The module is traced once per input signature and mode (fractions of a second).
+    own statistics; random operators are drawn once for both. Cost of a training step: 5 forward passes of f (4 for
+    alpha <= 1, where w is in memory besides) where a plain step is 3. The module is traced once per input signature
+    and mode (fractions of a second).
 
     Raises:
         TypeError, ValueError: see :class:`Anchored`; also an unknown ``difference``, or "direct" at alpha = inf, or
             (first call) where rounding in the module would be more than a hundredth of what it subtracts.
-        UnsupportedOperator: (first call) an operator has no rule at finite alpha; names operator, module and remedy.
+        UnsupportedOperator: (first call) an operator has no rule, at finite alpha > 1 (a random operator at any
+            finite alpha); names operator, module and remedy.
         UntraceableModule: (first call) Python control flow depends on tensor values.
         RuntimeError: an input requires a gradient, which differences do not carry; use "direct".
     """
@@ -156,8 +163,7 @@ class CenteredModel(Anchored):
         if program not in self._usable:
             program.check_dependence(set(self.theta))
             updated = self._updated | (program.written & set(self.buffer_differences()))
-            if self.epsilon > 0:
-                program.check_rules(set(self.theta) | updated)
+            program.check_rules(set(self.theta) | updated, self.epsilon)
             self._updated = updated
             self._usable.add(program)
         return program

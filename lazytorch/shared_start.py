@@ -14,9 +14,9 @@ class SharedStart:
     """Models at one w_0 and at several alphas; a call yields the output of each in turn.
 
     What the module computes at w_0 does not depend on alpha, so it is computed once a call: with c the cost of a
-    forward pass, a training step of A models costs (4 A + 1) c, where each alone costs 5 c (a plain step is 3 c). Take
-    the backward pass of each output before the next is asked for, and one graph is in memory at a time, beside what
-    the module computes at w_0. Random operators are drawn once for all.
+    forward pass, a training step of A models costs (4 A + 1) c, where each alone costs 5 c (a plain step is 3 c), and
+    each of them at alpha <= 1 costs c less. Take the backward pass of each output before the next is asked for, and one
+    graph is in memory at a time, beside what the module computes at w_0. Random operators are drawn once for all.
 
     From here on the models share the tensors of w_0 and its buffers, until :func:`separate`.
 

@@ -20,7 +20,7 @@ def count(outputs) -> int:
 def ratios(net, x) -> dict[str, float]:
     plain = count(lambda: [net(x)])
     result = {}
-    for alpha in (100.0, 1e7, math.inf):
+    for alpha in (1.0, 100.0, 1e7, math.inf):
         model = lt.CenteredModel(net, alpha)
         model(x)  # traced
         result[f"{alpha:g}"] = count(lambda model=model: [model(x)]) / plain

@@ -62,7 +62,7 @@ def test_output_is_exactly_zero_at_the_start(difference, alpha, mode):
 
 
 @pytest.mark.parametrize("mode", ("train", "eval"))
-@pytest.mark.parametrize("alpha", (0.3, 1.0, 100.0))
+@pytest.mark.parametrize("alpha", (1e-3, 0.3, 1.0, 2.0, 100.0))
 def test_equals_two_passes_buffers_and_dropout_included(alpha, mode):
     net, x = mixed()
     divided = randomise(getattr(lt.CenteredModel(net, alpha), mode)())
@@ -299,8 +299,11 @@ def test_a_user_can_register_a_rule_for_an_operator_of_his_own():
     def square_rule(epsilon, out, x):
         return x.difference * (2 * x.primal + epsilon * x.difference)
 
-    model = randomise(lt.CenteredModel(net, 10.0))
-    torch.testing.assert_close(model(x), 10.0 * (model.to_module()(x) - net(x)))
+    for alpha in (1.0, 10.0):
+        model = randomise(lt.CenteredModel(net, alpha))
+        torch.testing.assert_close(model(x), alpha * (model.to_module()(x) - net(x)))
+        model(x).sum().backward()  # which the operator itself cannot
+        assert all(theta.grad.any() for theta in model.theta.values())
 
 
 def test_a_module_reachable_by_two_names():

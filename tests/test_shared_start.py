@@ -9,7 +9,7 @@ from torch import nn
 
 import lazytorch as lt
 
-ALPHAS = (1.0, 100.0, 1e7, math.inf)
+ALPHAS = (1.0, 100.0, 1e7, math.inf, 0.5)
 
 
 def network():
@@ -72,7 +72,7 @@ def test_the_start_is_computed_once():
 
     net = Net(3, 2)
     start = lt.SharedStart([lt.CenteredModel(net, alpha) for alpha in ALPHAS])
-    assert len(list(start(torch.randn(4, 3)))) == 4
+    assert len(list(start(torch.randn(4, 3)))) == len(ALPHAS)
     assert len(calls) == 1
 
 
@@ -90,13 +90,17 @@ class Counting(nn.Linear):
         return y + super().forward(x).tanh()
 
 
-def test_what_a_module_overwrites_is_found_unchanged_by_every_model():
-    together = [lt.CenteredModel(Counting(), 2.0)]
+@pytest.mark.parametrize("alpha", (0.5, 2.0))
+def test_what_a_module_overwrites_is_found_unchanged_by_every_model(alpha):
+    together = [lt.CenteredModel(Counting(), alpha)]
     together += [copy.deepcopy(together[0]) for _ in range(2)]
     for model in together:
         nn.init.ones_(model.theta["weight"])
-    outputs = list(lt.SharedStart(together)(torch.randn(4, 3)))
-    assert outputs[0].any()
+    x = torch.randn(4, 3)
+    changed = 3 * x
+    outputs = list(lt.SharedStart(together)(x))
+    assert outputs[0].any() and torch.equal(x, changed)
+    assert together[0].initial_buffers()["calls"] == 2
     torch.testing.assert_close(outputs, outputs[:1] * 3)
 
 

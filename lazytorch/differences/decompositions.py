@@ -9,6 +9,7 @@ import torch
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._decomp.decompositions import one_layer_lstm
 
+from ..functional import real_parts
 from .pair import find_rule
 
 aten = torch.ops.aten
@@ -70,6 +71,26 @@ def grouped_product(left, right, ends=None, bias=None, out_dtype=None):
 
 if hasattr(aten, "_grouped_mm"):  # since torch 2.8
     decomposition(aten._grouped_mm.default)(grouped_product)
+
+
+@decomposition(aten.copy.default)
+def copy(target, source, non_blocking=False):
+    """The source, with the target's type and shape."""
+    return source.to(target).expand_as(target).clone()
+
+
+def _by_real_parts(scatter):
+    """A scatter along a dimension, of which torch has no derivative for complex numbers."""
+
+    @decomposition(scatter.default)
+    def scattered(x, source, dim=0, *where):
+        if not x.is_complex():
+            return NotImplemented
+        return torch.view_as_complex(scatter(real_parts(x), real_parts(source), dim % x.dim(), *where))
+
+
+_by_real_parts(aten.select_scatter)
+_by_real_parts(aten.slice_scatter)
 
 
 @decomposition(aten._cdist_forward.default)

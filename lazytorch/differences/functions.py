@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from .decisions import node_of
-from .pair import Pair, UnsupportedOperator, difference, value
+from .ends import Ends
+from .pair import UnsupportedOperator, difference, is_continuous, value
 
 REMEDY = 'compute that outside it, or wrap with difference="direct" in float64'
 
@@ -42,10 +43,10 @@ class Inlined(NamedTuple):
         return [out for out in outputs if isinstance(out, Tensor)]
 
     def honour(self, epsilon: float, values: dict) -> None:
-        """Give the outputs' differences in ``values`` the gradient of the function's own backward."""
-        moving = [node for node in self.outputs if isinstance(values.get(node), Pair)]
+        """Give the outputs in ``values``, differences or ends, the gradient of the function's own backward."""
+        moving = [node for node in self.outputs if _moving(values.get(node)) is not None]
         inputs = [values[node] for node in self.inputs]
-        if not moving or not any(isinstance(x, Pair) for x in inputs):
+        if not moving or all(_moving(x) is None for x in inputs):
             return
         which = [self.outputs.index(node) for node in moving]
         found = _Honoured.apply(
@@ -53,11 +54,18 @@ class Inlined(NamedTuple):
             which,
             [value(x, epsilon) for x in inputs],  # where its backward is taken
             len(moving),
-            *(values[node].difference for node in moving),
-            *map(difference, inputs),
+            *(_moving(values[node]) for node in moving),
+            *map(_moving, inputs),
         )
         for node, moved in zip(moving, found, strict=True):
-            values[node] = Pair(values[node].primal, moved)
+            values[node] = type(values[node])(values[node].primal, moved)
+
+
+def _moving(argument) -> Tensor | None:
+    """The part of a Pair or of Ends through which its gradient passes."""
+    if isinstance(argument, Ends):
+        return argument.final if is_continuous(argument.final) else None
+    return difference(argument)
 
 
 class _Honoured(torch.autograd.Function):

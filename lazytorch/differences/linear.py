@@ -150,16 +150,6 @@ def pad(epsilon, out, x, padding, value=0):
     return aten.constant_pad_nd(x.difference, padding, 0)
 
 
-@rule(aten.copy)
-def copy(epsilon, out, target, source, non_blocking=False):
-    """The source, cast to the target's type and shape."""
-    if not isinstance(source, Pair):
-        return None
-    if not is_continuous(out):
-        return cast(epsilon, out, source, dtype=out.dtype).expand_as(out).clone()
-    return source.difference.to(out.dtype).expand_as(out).clone()
-
-
 @rule(aten.copy_)
 def copy_(epsilon, out, target, source):
     """A buffer that the module updates; a counter has no difference."""

@@ -1,7 +1,7 @@
 """Any module as a program of ATen operators, run on pairs.
 
 A module is traced once per input signature, and the trace is run operator by operator: each runs once at w_0, and its
-rule gives the divided difference of what it returned.
+rule gives the divided difference of what it returned; at small alpha it runs at w instead, see :mod:`.ends`.
 """
 
 import time
@@ -40,6 +40,7 @@ from . import (  # noqa: F401 (they register rules)
     special,
 )
 from .derivative import derivative
+from .ends import LARGE, Ends, as_difference, as_ends, at_both, follows_rule, is_random, needs_rule
 from .pair import (
     ROUNDINGS,
     Discrete,
@@ -107,11 +108,12 @@ class Program:
                 dependent.add(node)
                 yield node, arguments
 
-    def check_rules(self, varying: set[str]) -> None:
-        """Raise UnsupportedOperator for the first operator without a rule that depends on the tensors ``varying``."""
+    def check_rules(self, varying: set[str], epsilon: float) -> None:
+        """Raise UnsupportedOperator for the first operator that depends on the tensors ``varying`` and lacks a rule."""
         for node, arguments in self._dependent(varying):
             continuous = any(map(is_continuous, pytree.tree_leaves([argument.meta["val"] for argument in arguments])))
-            if isinstance(node.target, torch._ops.OpOverload) and continuous and not find_rule(node.target):
+            operator = isinstance(node.target, torch._ops.OpOverload) and needs_rule(node.target, epsilon)
+            if operator and continuous and not find_rule(node.target):
                 module = node.meta.get("module") or "(root)"
                 raise UnsupportedOperator(
                     f"operator {node.target} (in module '{module}') has no divided-difference rule at finite alpha: "
@@ -131,9 +133,24 @@ class Program:
         ``record`` keeps what the operators return at w_0: runs at the same w_0 and inputs that are given one dict
         compute that once, and update buffers at w_0 once. ``observe`` is told the signs of every ReLU's preactivation.
         """
-        values = dict(zip(self.placeholders, (*tensors, *inputs), strict=True))
+        given = dict(zip(self.placeholders, (*tensors, *inputs), strict=True))
+        values = dict(given)
         if record is not None:
             self._keep_overwritten(values, record)
+        if epsilon < LARGE:
+            return self._interpret(values, epsilon, record, observe)
+        values = {node: as_ends(x, epsilon) for node, x in values.items()}
+        written = {node: Ends(primal(values[node]), value(values[node], epsilon).clone()) for node in self.overwritten}
+        values |= written
+        outputs = self._interpret(values, epsilon, record, observe)
+        for node, x in written.items():
+            if isinstance(given[node], Pair):
+                moved = as_difference(Ends(given[node].primal, x.final.detach()), epsilon)
+                given[node].difference.copy_(moved.difference)
+        return pytree.tree_map(lambda leaf: as_difference(leaf, epsilon), outputs, is_leaf=varies)
+
+    def _interpret(self, values: dict, epsilon: float, record: dict | None, observe: Observer | None):
+        """The outputs for these ``values`` of the placeholders, which are dropped once they have been used."""
         for node in self.nodes:
             args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
             if node.op == "output":
@@ -203,8 +220,10 @@ def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
     varying = [leaf for leaf in pytree.tree_leaves((args, kwargs), is_leaf=varies) if varies(leaf)]
     if not varying:
         return out
+    if isinstance(varying[0], Ends):
+        return _on_ends(operator, epsilon, out, args, kwargs)
     rule = find_rule(operator)
-    if all(isinstance(leaf, Discrete) for leaf in varying):
+    if all(isinstance(leaf, Discrete) for leaf in varying) and not is_random(operator):
         result = _jump(operator, epsilon, out, args, kwargs)
     elif rule is not None:
         result = rule(epsilon, out, *args, **kwargs)
@@ -213,6 +232,14 @@ def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
     else:
         result = derivative(operator, *args, **kwargs)
     return _wrap(out, result, epsilon)
+
+
+def _on_ends(operator, epsilon: float, out, args: tuple, kwargs: dict):
+    if not follows_rule(operator):
+        return at_both(operator, out, args, kwargs)
+    args, kwargs = pytree.tree_map(lambda leaf: as_difference(leaf, epsilon), (args, kwargs), is_leaf=varies)
+    result = on_pairs(operator, epsilon, out, args, kwargs)
+    return pytree.tree_map(lambda leaf: as_ends(leaf, epsilon), result, is_leaf=varies)
 
 
 def _wrap(out, result, epsilon):

@@ -1,10 +1,11 @@
 """What a training will cost in operations, memory and hours, found before it by a rehearsal without values."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..data import DeviceData
+from ..differences.ends import LARGE
 from .counting import Cost
 from .evaluation import BATCH, batch_of
 from .rehearsal import Build, Rehearsal, rehearse, rehearse_released
@@ -70,9 +71,9 @@ class Part:
 class Plan:
     """Operations and bytes of a training; see :func:`make_plan`.
 
-    ``training``: of the members that are trained side by side; ``alone``: of each of them by itself; ``released``: of
-    each in the paper's released protocol. ``probes``: of one member each, at w; ``not_counted``: probe -> why.
-    ``data``: bytes of the image sets, which are part of every peak; ``parameters`` of the network.
+    ``training``: of the members that are trained side by side; ``alone``: of each by itself, at the first alpha;
+    ``released``: of each in the paper's released protocol. ``probes``: of one member each, at w; ``not_counted``: probe
+    -> why. ``data``: bytes of the image sets, which are part of every peak; ``parameters`` of the network.
     """
 
     precision: str
@@ -149,8 +150,9 @@ def make_plan(
 
     ``build`` returns the network, be it made anew, without values then, or one that there is; ``sets`` are those to
     train, test and perhaps validate on. A training's own steps, evaluations and probes are run on tensors without
-    values: no weight is allocated, no generator moves, nothing is written. Of many members two and three are counted:
-    every further one adds the same. Not ``in_full``, neither probes nor the released protocol are counted.
+    values: no weight is allocated, no generator moves, nothing is written. Of many members, at alpha <= 1 or above, two
+    and three are counted: every further one adds the same. Not ``in_full``, neither probes nor the released protocol
+    are counted.
 
     Cost: a trace of the network and a few steps without arithmetic, about a second; the probe ntk takes several.
 
@@ -171,9 +173,9 @@ def make_plan(
         len(_sizes(sets["train"], settings.batch_size)) + len(of_evaluations),
         batch,
     )
-    groups = [alphas[:n] for n in (2, 3) if n <= len(alphas)]
-    several = [rehearse(build, sets, settings, group, *common, measuring=False) for group in groups]
-    whole = _extended([single, *several], len(alphas))
+    whole = single
+    if len(alphas) > 1:
+        whole = _of_all(alphas, lambda group: rehearse(build, sets, settings, group, *common, measuring=False))
     data = sum(part.inputs.nbytes + part.labels.nbytes for part in sets.values())
     beside = data + whole.live - single.live  # when a member is probed
     return Plan(
@@ -198,19 +200,26 @@ def _sizes(data: DeviceData, batch: int) -> set[int]:
     return {min(len(data), batch), len(data) % batch} - {0}
 
 
-def _extended(found: list[Rehearsal], members: int) -> Rehearsal:
-    """The last of groups of one, two and three members, as it is with more."""
-    last, more = found[-1], members - len(found)
-    if more <= 0:
-        return last
-    before = found[-2]
+def _of_all(alphas: Sequence[float], rehearsed: Callable[[list[float]], Rehearsal]) -> Rehearsal:
+    """Members of one kind, by pairs or by two passes, beyond the third cost what the third does."""
+    kinds = [[a for a in alphas if 1 / a < LARGE], [a for a in alphas if 1 / a >= LARGE]]
+    whole = found = rehearsed([alpha for kind in kinds for alpha in kind[:3]])
+    for kind in kinds:
+        if more := len(kind[3:]):
+            before = rehearsed([alpha for each in kinds for alpha in each[: 2 if each is kind else 3]])
+            whole = _with_further(whole, more, before, found)
+    return whole
+
+
+def _with_further(whole: Rehearsal, more: int, before: Rehearsal, found: Rehearsal) -> Rehearsal:
+    """As many times more of what ``found`` has beyond ``before``."""
 
     def further(name: str) -> Cost:
-        a, b = getattr(before, name), getattr(last, name)
-        return Cost(b.flops + more * (b.flops - a.flops), b.memory + more * (b.memory - a.memory))
+        start, a, b = (getattr(each, name) for each in (whole, before, found))
+        return Cost(start.flops + more * (b.flops - a.flops), start.memory + more * (b.memory - a.memory))
 
-    live = last.live + more * (last.live - before.live)
-    return Rehearsal(further("step"), further("evaluation"), last.evaluated, live, last.parameters)
+    live = whole.live + more * (found.live - before.live)
+    return Rehearsal(further("step"), further("evaluation"), whole.evaluated, live, whole.parameters)
 
 
 def _part(found: Rehearsal, amount: Amount, data: int) -> Part:

@@ -176,8 +176,8 @@ def fit_together(trainers: Sequence[Trainer], epochs: int) -> list[dict]:
     """Train several models at once, each to the result of its own ``fit(epochs)``, and return their summaries.
 
     Trainers of one module at several alphas and learning rates that were given the same :class:`DeviceData` to train on
-    share the pass at w_0 (see :class:`SharedStart`): a step of A models costs (4 A + 1) / 5 steps of one. Others take
-    turns, epoch by epoch.
+    share the pass at w_0 (see :class:`SharedStart`): a step of A models costs (4 A + 1) / 5 steps of one at alpha > 1.
+    Others take turns, epoch by epoch.
 
     An error that ends one, in its model, loss or probes, is raised when the others have come to their ends.
 

@@ -14,8 +14,8 @@ def pytest_configure(config):
 
 
 # A test marked in_turn is a grid of cases by the named parameters. In the default run every case meets every regime of
-# epsilon (1, small and 0) once, and the cases take the combinations of named values in the regime by turns; all other
-# combinations are slow.
+# epsilon (1, 0.5, small and 0) once, and the cases take the combinations of named values in the regime by turns; all
+# other combinations are slow.
 def pytest_itemcollected(item):
     mark = item.get_closest_marker("in_turn")
     if mark and not _has_its_turn(item, mark.args):
@@ -33,7 +33,7 @@ def _has_its_turn(item, names):
     regimes = {}
     for values in itertools.product(*(grid[name] for name in names)):
         epsilon = dict(zip(names, values, strict=True)).get("epsilon")
-        regimes.setdefault(epsilon if epsilon in (0, 1) else "small", []).append(values)
+        regimes.setdefault(epsilon if epsilon in (0, 0.5, 1) else "small", []).append(values)
     return any(own(names) == turns[(case + i) % len(turns)] for i, turns in enumerate(regimes.values()))
 
 

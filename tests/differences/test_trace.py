@@ -184,7 +184,7 @@ class Statistic(nn.Linear):
 
 
 def test_an_operator_that_comes_to_depend_on_theta_is_refused_then():
-    model = randomise(lt.CenteredModel(Statistic(), 1.0))
+    model = randomise(lt.CenteredModel(Statistic(), 2.0))
     x = torch.randn(5, 3)
     model.eval()(x)
     model.train()(x)

@@ -61,7 +61,15 @@ def of_step(products, members):
 
 
 def alphas(n):
-    return [10.0**k for k in range(n)]
+    return [10.0 ** (k + 1) for k in range(n)]
+
+
+def test_a_member_at_small_alpha_saves_a_product_of_every_layer_but_the_first():
+    first, *others = of_mlp(8)
+    for small, large in ((1, 0), (5, 4), (2, 5)):
+        members = [2.0**-k for k in range(small)] + alphas(large)
+        plan = make_plan(network, POINTS, Settings(batch_size=8), members, 1, in_full=False)
+        assert plan.training.step.flops == of_step([first, *others], small + large) - small * sum(others)
 
 
 @pytest.mark.parametrize("members", (1, 2, 3, 7))
