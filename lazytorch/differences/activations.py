@@ -32,7 +32,7 @@ def erf(epsilon, x):
     near = torch.exp(-a * a).mul_(2 / math.sqrt(math.pi)).mul_(mean).mul_(d)
     side = torch.ones_like(a).copysign_(a)
     far = torch.erfc(side * a).sub_(torch.erfc(side * b)).mul_(side) / epsilon
-    return torch.where(z.abs_().mul_(torch.maximum(a.abs(), b.abs()).clamp_(min=1)) <= 0.25, near, far)
+    return torch.where(z.abs_().mul_(torch.maximum(a.abs(), b.abs()).clamp_min_(1)) <= 0.25, near, far)
 
 
 @pointwise(aten.erfc)

@@ -1,8 +1,9 @@
 """Batch normalisation, with the statistics of the batch or running ones, which training updates as pairs."""
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from ..transforms import active
+from .function import Function, once_differentiable
 from .pair import Pair, as_pair, difference, primal, rule
 from .standardisation import from_moments, of_sample
 
@@ -63,7 +64,7 @@ def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, m
     return result, new
 
 
-class _BatchNorm(torch.autograd.Function):
+class _BatchNorm(Function):
     """dy = dx r_1 w_1 + z (w_1 dr / r_0 + dw) + db - dmean r_1 w_1, where z is x standardised at w_0.
 
     ``given`` is mean, its difference, variance, its difference; without it they are the batch's. Returns dy, and the
@@ -92,13 +93,16 @@ class _BatchNorm(torch.autograd.Function):
         ctx.save_for_backward(Pair(a, d).value(epsilon), w_1, statistics.mean_1, statistics.reciprocal_1)
         moments = statistics.mean_difference, statistics.variance_difference
         ctx.mark_non_differentiable(*moments)
-        return torch.addcmul(shift, z, slope).addcmul_(d, scale).to(a.dtype), *moments
+        add = torch.addcmul if active() else torch.Tensor.addcmul_
+        return add(torch.addcmul(shift, z, slope), d, scale).to(a.dtype), *moments
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
         x, *channels = ctx.saved_tensors
         weight, mean, reciprocal = (t.flatten() for t in channels)
+        if active():
+            return _gradients(gradient, x, *channels, ctx.of_batch, len(ctx.needs_input_grad))
         # In evaluation torch takes running statistics, with the variance for the reciprocal standard deviation.
         running = (None, None) if ctx.of_batch else (mean, reciprocal**-2 - ctx.eta)
         saved = (mean, reciprocal) if ctx.of_batch else (None, None)
@@ -108,3 +112,13 @@ class _BatchNorm(torch.autograd.Function):
         )
         dw, db = (None if t is None else t.reshape(channels[0].shape) for t in (dw, db))
         return (None, None, None, dx, None, dw, db) + (None,) * (len(ctx.needs_input_grad) - 7)
+
+
+def _gradients(gradient, x, weight, mean, reciprocal, of_batch: bool, count: int):
+    """Those of torch, whose operator torch's own transforms do not take."""
+    dims = [i for i in range(x.dim()) if i != 1]
+    z = (x - mean) * reciprocal
+    dw, db = (gradient * z).sum(dims, keepdim=True), gradient.sum(dims, keepdim=True)
+    n = x.numel() // x.shape[1]
+    centered = gradient - (db + z * dw) / n if of_batch else gradient
+    return (None, None, None, centered * weight * reciprocal, None, dw, db) + (None,) * (count - 7)

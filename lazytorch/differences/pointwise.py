@@ -73,8 +73,8 @@ def exp(epsilon, x):
     if z.is_complex():
         t = (z.real - 1).clamp_(min=0)
         return torch.expm1(z.sub_(t)).sub_(torch.expm1(-t)).mul_((a + t).exp_()).div_(epsilon)
-    t = (z - 1).clamp_(min=0)
-    return torch.expm1(z.clamp_(max=1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
+    t = (z - 1).clamp_min_(0)
+    return torch.expm1(z.clamp_max_(1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
 
 @pointwise(aten.exp2)
