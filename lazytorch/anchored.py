@@ -3,6 +3,7 @@
 import copy
 import math
 import numbers
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Anchored(nn.Module):
         self._modules["theta"] = Tensors({k: nn.Parameter(torch.zeros_like(t)) for k, t in trainable.items()})
         self._modules["initial"] = Tensors({k: t.detach().clone() for k, t in (named | buffers).items()})
         moving = {k: t for k, t in buffers.items() if t.is_floating_point() or t.is_complex()}
-        self._modules["buffer_differences"] = Tensors({k: torch.zeros_like(t) for k, t in moving.items()})
+        self.buffer_differences = Tensors({k: torch.zeros_like(t) for k, t in moving.items()})
         self._parameter_names, self._theta_names = tuple(named), frozenset(trainable)
         # The structure alone, on the meta device; kept in a tuple so that its parameters are not this module's.
         self._structure = (with_tensors(net, lambda t: t.detach().to("meta")),)
@@ -54,15 +55,15 @@ class Anchored(nn.Module):
         return self._structure[0]
 
     @property
-    def theta(self) -> dict[str, nn.Parameter]:
+    def theta(self) -> "Tensors":
         """Name -> scaled displacement alpha (w - w_0), keyed as the trainable ones of ``net.named_parameters()``.
 
-        At alpha = inf it is the limit, see :class:`Anchored`.
+        At alpha = inf it is the limit, see :class:`Anchored`. A mapping that is also the module of these parameters.
         """
-        theta = dict(self._modules["theta"].named_parameters())
-        if theta.keys() != self._theta_names:
+        theta: Tensors = self._modules["theta"]  # type: ignore[assignment]
+        if (names := theta().keys()) != self._theta_names:
             raise RuntimeError(
-                f"theta has been parametrized or pruned ({next(iter(theta.keys() ^ self._theta_names))}), which would "
+                f"theta has been parametrized or pruned ({next(iter(names ^ self._theta_names))}), which would "
                 f"leave it where it is: parametrize the network, and wrap that"
             )
         return theta
@@ -91,11 +92,7 @@ class Anchored(nn.Module):
         return super().train(mode)
 
     def _initial(self) -> dict[str, Tensor]:
-        return dict(self._modules["initial"].named_buffers())
-
-    def buffer_differences(self) -> dict[str, Tensor]:
-        """Name -> scaled displacement alpha (b - b_0) of every buffer but integers, as training at w has updated it."""
-        return dict(self._modules["buffer_differences"].named_buffers())
+        return self._modules["initial"]()
 
     def initial_weights(self) -> dict[str, Tensor]:
         """Name -> w_0, for every parameter of the wrapped module (frozen ones included)."""
@@ -112,7 +109,7 @@ class Anchored(nn.Module):
 
         In float32 the sum rounds theta away at large alpha: pass ``torch.float64`` to measure anything at w.
         """
-        return self._at_w(self.initial_weights(), self.theta, dtype)
+        return self._at_w(self.initial_weights(), self.theta(), dtype)
 
     @torch.no_grad()
     def buffers_at_w(self, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
@@ -143,13 +140,13 @@ class Anchored(nn.Module):
 
         0 at alpha = inf.
         """
-        theta, initial = self.theta, self._initial()
+        theta, initial = self.theta(), self._initial()
         return self._ratio(list(theta.values()), [initial[name] for name in theta])
 
     def displacement_by_module(self) -> dict[str, float | None]:
         """Module path -> |w - w_0| / |w_0| of its own parameters (weight and bias together); None where |w_0| = 0."""
         groups: dict[str, list[str]] = {}
-        theta, initial = self.theta, self._initial()
+        theta, initial = self.theta(), self._initial()
         for name in theta:
             groups.setdefault(name.rpartition(".")[0], []).append(name)
         return {
@@ -169,7 +166,10 @@ class Anchored(nn.Module):
 
 
 class Tensors(nn.Module):
-    """Parameters and buffers under the dotted names they have in another module."""
+    """Parameters and buffers under the dotted names they have in another module: a module, and a mapping of them.
+
+    A call returns the mapping as a dict. A part that is called keys, values, items or get is no attribute of its own.
+    """
 
     def __init__(self, tensors: dict[str, Tensor]):
         super().__init__()
@@ -184,6 +184,42 @@ class Tensors(nn.Module):
                 place._parameters[leaf] = tensor
             else:
                 place._buffers[leaf] = tensor
+
+    def __call__(self) -> dict[str, Tensor]:
+        return dict((*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)))
+
+    def __getitem__(self, name: str) -> Tensor:
+        *path, leaf = name.split(".")
+        place = self
+        for part in path:
+            place = place._modules[part]
+        return (place._parameters if leaf in place._parameters else place._buffers)[leaf]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self())
+
+    def __len__(self) -> int:
+        return len(self())
+
+    def __or__(self, other: Mapping) -> dict[str, Tensor]:
+        return self() | dict(other)
+
+    def __ror__(self, other: Mapping) -> dict[str, Tensor]:
+        return dict(other) | self()
+
+    get, __contains__ = Mapping.get, Mapping.__contains__
+
+    def keys(self):
+        return self().keys()
+
+    def values(self):
+        return self().values()
+
+    def items(self):
+        return self().items()
+
+
+Mapping.register(Tensors)  # beside its methods it would pass on equality by value, which a module has not
 
 
 def euclidean_norm(tensors: list[Tensor]) -> float:

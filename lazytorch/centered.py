@@ -17,6 +17,7 @@ from .functional import call, forward_differentiable
 from .noise import LARGEST_NOISE, Coarsest
 from .signature import Latest, signature_of
 from .traces import Programs, Traces
+from .transforms import in_batches_of, outside
 
 
 class CenteredModel(Anchored):
@@ -50,7 +51,8 @@ class CenteredModel(Anchored):
         UnsupportedOperator: (first call) an operator has no rule, at finite alpha > 1 (a random operator at any
             finite alpha); names operator, module and remedy.
         UntraceableModule: (first call) Python control flow depends on tensor values.
-        RuntimeError: an input requires a gradient, which differences do not carry; use "direct".
+        RuntimeError: an input requires a gradient, which differences do not carry: use "direct"; or the gradient is
+            to be differentiated again (``create_graph=True``): use "direct", or :func:`linearize` at alpha = inf.
     """
 
     difference = "divided"
@@ -110,6 +112,7 @@ class CenteredModel(Anchored):
 
     @torch.compiler.disable  # a trace already; dynamo would only break it into pieces
     def _divided(self, args, kwargs):
+        args, kwargs = in_batches_of(self.theta.values(), (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -169,7 +172,9 @@ class CenteredModel(Anchored):
         return program
 
     def _direct(self, args, kwargs):
-        theta, initial, moved = self.theta, self._initial(), self.buffer_differences()
+        if torch.compiler.is_exporting():
+            raise RuntimeError('torch.export does not take difference="direct": use "divided"')
+        theta, initial, moved = self.theta(), self._initial(), self.buffer_differences()
         self._check_rounding(initial, args, kwargs)
         device = next(iter(theta.values())).device
         # Differences of buffers that nothing updates stay as they are; frozen parameters stay at w_0.
@@ -188,7 +193,8 @@ class CenteredModel(Anchored):
         """Refuse what the rounding of the module's own arithmetic would drown."""
         key = signature_of(self.structure, initial, args, kwargs)
         if key not in self._roundings:
-            self._roundings[key] = self._rounding(initial, args, kwargs)
+            with outside(initial, args, kwargs) as example:
+                self._roundings[key] = self._rounding(*example)
         unit, where = self._roundings[key]
         if unit * self.alpha > LARGEST_NOISE:
             raise ValueError(

@@ -1,14 +1,23 @@
 """Calling a module with other values than its own, and in ways that can be differentiated."""
 
 import functools
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+#: Torch's switches of attention, its level of forward mode and its tracer are those of the whole process.
+LOCK = threading.RLock()
+
+
+def alone():
+    """The context in which no other thread traces or differentiates forwards; a compiler knows no locks."""
+    return nullcontext() if torch.compiler.is_compiling() else LOCK
 
 
 def call(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict | None = None):
@@ -86,14 +95,15 @@ def real_parts(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def forward_differentiable() -> Iterator[None]:
-    """Attention in its plain form: the fused kernels and fast paths have no forward-mode formula."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    """Attention in its plain form, in one thread at once: fused kernels and fast paths have no forward-mode formula."""
+    with alone():
+        before = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(before)
 
 
 def kept_tensors(module: nn.Module) -> list[Tensor]:
@@ -109,10 +119,11 @@ def kept_without_graph(module: nn.Module) -> dict[int, Tensor]:
 
 
 def jvp(function, primals: tuple, tangents: tuple, *, has_aux: bool = False) -> tuple:
-    """``torch.func.jvp``, without the warnings of what torch loads at its first call."""
+    """``torch.func.jvp`` in one thread at once, without the warnings of what torch loads at its first call."""
     if not torch.compiler.is_compiling():
         _load_forward_mode()
-    return torch.func.jvp(function, primals, tangents, has_aux=has_aux)
+    with alone():
+        return torch.func.jvp(function, primals, tangents, has_aux=has_aux)
 
 
 @functools.cache

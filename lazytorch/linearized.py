@@ -17,6 +17,7 @@ from .differences.trace import UntraceableModule
 from .functional import call, forward_differentiable, jvp, kept_tensors
 from .signature import Latest, signature_of, state_of
 from .traces import Traces
+from .transforms import check_export, in_batches_of, outside
 
 
 def linearize(net: nn.Module, centered: bool = True) -> "LinearizedModel":
@@ -44,6 +45,7 @@ class LinearizedModel(Anchored):
 
     Raises:
         UntraceableModule, UnsupportedOperator: (first call) jvp will not do, and nor will a trace.
+        RuntimeError: an input requires a gradient, which forward mode gets wrong through a layer norm.
     """
 
     def __init__(self, net: nn.Module, centered: bool = True):
@@ -59,6 +61,12 @@ class LinearizedModel(Anchored):
 
     def forward(self, *args, **kwargs):
         """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
+        leaves = pytree.tree_leaves((args, kwargs))
+        if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+            raise RuntimeError(
+                "an input of a linearized model requires a gradient, which torch's forward mode does not give reliably "
+                '(not in a layer norm): detach it, or use CenteredModel(net, alpha, difference="direct") in float64'
+            )
         key = signature_of(self.structure, self._initial(), args, kwargs), state_of(self.structure)
         if key not in self._usable:
             self._usable[key] = self._jvp_is_right(args, kwargs)
@@ -66,13 +74,14 @@ class LinearizedModel(Anchored):
         return tangent if self.centered else pytree.tree_map(_add, output, tangent)
 
     def _forward_mode(self, args, kwargs):
-        initial, theta = self._initial(), self.theta
+        initial, theta = self._initial(), self.theta()
         start = {name: initial.pop(name) for name in theta}
 
         def function(weights):
             # Training updates buffers in place: copies receive it inside jvp, the registered ones afterwards.
             copies = {name: constant.clone() for name, constant in initial.items()}
-            return call(self.structure, weights | copies, args, kwargs), copies
+            outputs = call(self.structure, weights | copies, args, kwargs)
+            return outputs, {name: copy for name, copy in copies.items() if copy._version}
 
         with forward_differentiable():
             output, tangent, updated = jvp(function, (start,), (theta,), has_aux=True)
@@ -82,13 +91,9 @@ class LinearizedModel(Anchored):
         return output, tangent
 
     def _traced(self, args, kwargs):
+        args, kwargs = in_batches_of(self.theta.values(), (args, kwargs))
         inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
-            raise RuntimeError(
-                f"an input requires a gradient, which the linearization of {type(self.structure).__name__} does not "
-                f"carry, as torch's forward mode does not do for it: detach the input"
-            )
-        program, theta = self._traces.find(self.structure, self._initial(), args, kwargs), self.theta
+        program, theta = self._traces.find(self.structure, self._initial(), args, kwargs), self.theta()
         program.check_dependence(set(theta))
         pairs = [Pair(t, theta[name]) if name in theta else t for name, t in self._initial().items()]
         leaves, spec = pytree.tree_flatten(program(0.0, pairs, inputs), is_leaf=lambda leaf: isinstance(leaf, Pair))
@@ -98,16 +103,21 @@ class LinearizedModel(Anchored):
 
     def _jvp_is_right(self, args, kwargs) -> bool:
         """Tried on a copy, which leaves module, buffers, arguments and generators as they are."""
-        net, initial = copy.deepcopy(self.structure), self._initial()
-        names = list(self.theta)
+        check_export()
+        with outside(self._initial(), args, kwargs) as example:
+            return self._jvp_is_right_for(*example)
+
+    def _jvp_is_right_for(self, initial, args, kwargs) -> bool:
+        net, names, stops = copy.deepcopy(self.structure), list(self.theta), _Stops()
 
         def function(*weights):
             tensors = {name: t.clone() for name, t in initial.items()} | dict(zip(names, weights, strict=True))
             own_args, own_kwargs = pytree.tree_map_only(Tensor, Tensor.clone, (args, kwargs))
-            return call(net, tensors, own_args, own_kwargs)
+            with stops:
+                return call(net, tensors, own_args, own_kwargs)
 
         before = list(map(id, kept_tensors(net)))
-        with forward_differentiable(), _Stops() as stops:
+        with forward_differentiable():
             right = has_gradient_of(function, [initial[name] for name in names], _tangents)
         if stops.decides and right:  # otherwise perhaps at another call: a trace has guards, where it can be made
             with suppress(UntraceableModule):

@@ -1,6 +1,6 @@
 """What a trace of a module is good for: the signature of a call, and the module's own state."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 
 import torch
 import torch.utils._pytree as pytree
@@ -26,6 +26,23 @@ def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwa
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     modes = tuple(m.training for m in module.modules())
     return spec, tuple(_of_leaf(leaf) for leaf in (*leaves, *tensors.values())), modes, autocast
+
+
+def changing_numbers(key: tuple, keys: Iterable[tuple], args: tuple, kwargs: dict) -> tuple[int, list[str]]:
+    """How many of the ``keys``, (signature, state), differ from this one in ints and floats alone; these arguments."""
+    alike = [other for other in keys if _without_numbers(other) == _without_numbers(key)]
+    paths = [path for path, _ in pytree.tree_flatten_with_path((args, kwargs))[0]]
+    leaves = zip(*(signature[1][: len(paths)] for signature, _ in alike), strict=True)
+    return len(alike), [_argument(*path[:2]) for path, each in zip(paths, leaves, strict=True) if len(set(each)) > 1]
+
+
+def _without_numbers(key: tuple) -> tuple:
+    (spec, leaves, *modes), state = key
+    return spec, tuple(leaf[:1] if leaf[0] in (int, float) else leaf for leaf in leaves), modes, state
+
+
+def _argument(which, place) -> str:
+    return f"argument {place.idx}" if which.idx == 0 else f"argument {place.key!r}"
 
 
 def state_of(module: nn.Module) -> tuple:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .function import add_product
 from .pair import Pair, apply, chosen, rule
 from .pointwise import pointwise, scaled, scaled_by, sigmoid, sigmoid_between, tanh
 
@@ -41,7 +42,7 @@ def normal_distribution(epsilon, x):
         centre, others = FINE if a.dtype == torch.float64 else COARSE
         mean = torch.full_like(a, centre)
         for s, w in others:
-            mean.addcmul_(torch.mul(square, -s * s / 2).exp_(), torch.mul(product, s).cosh_(), value=w)
+            mean = add_product(mean, torch.mul(square, -s * s / 2).exp_(), torch.mul(product, s).cosh_(), value=w)
         return torch.mul(middle, middle).mul_(-0.5).exp_().mul_(mean).mul_(d).mul_(1 / math.sqrt(2 * math.pi))
 
     def far():
@@ -119,7 +120,7 @@ def gelu(epsilon, x, approximate="none"):
 
 def _gelu(epsilon, x):
     normal = torch.mul(x.value(epsilon), -1 / math.sqrt(2)).erfc_().mul_(0.5)
-    return normal.mul_(x.difference).addcmul_(x.primal, normal_distribution(epsilon, x))
+    return add_product(normal.mul_(x.difference), x.primal, normal_distribution(epsilon, x))
 
 
 def _gelu_tanh(epsilon, x):

@@ -1,8 +1,9 @@
 """Batch normalisation, with the statistics of the batch or running ones, which training updates as pairs."""
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from ..transforms import active
+from .function import Function, add_product, once_differentiable
 from .pair import Pair, as_pair, difference, rule
 from .standardisation import from_moments, wide
 
@@ -61,7 +62,7 @@ def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, e
     return _OfRunning.apply(epsilon, eta, *as_pair(x), *vectors, *given), ()
 
 
-class _BatchNorm(torch.autograd.Function):
+class _BatchNorm(Function):
     """Functions of (epsilon, eta, a, d, w, dw, db, statistics at w_0), whose backward pass is torch's own at w.
 
     dy = dz w_1 + z dw + db, where z is x standardised at w_0, is put together as d' scale + a slope + shift with one
@@ -77,13 +78,9 @@ class _BatchNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
-        x, weight, *statistics = ctx.saved_tensors
-        given = (None, None, *statistics) if ctx.of_batch else (*statistics, None, None)
+        x, *channels = ctx.saved_tensors
         mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
-        x = wide(x)
-        dx, dw, db = aten.native_batch_norm_backward(
-            _laid_out(wide(gradient), x), x, weight, *given, ctx.of_batch, ctx.eta, mask
-        )
+        dx, dw, db = _gradients(wide(gradient), wide(x), *channels, ctx.of_batch, ctx.eta, mask)
         dx = None if dx is None else dx.to(gradient.dtype)
         return (None, None, None, dx, None, dw, db) + (None,) * (len(ctx.needs_input_grad) - 7)
 
@@ -100,9 +97,7 @@ class _OfBatch(_BatchNorm):
         result_type, start, move = a.dtype, a, d
         a, d, w, dw, db, mean, r0 = map(wide, (a, d, w, dw, db, mean, r0))
         n, channels = a.numel() // len(mean), [i for i in range(a.dim()) if i != 1]
-        centered, along, total = aten.native_batch_norm_backward(
-            _laid_out(d, a), a, None, None, None, mean, r0, True, eta, [True, True, True]
-        )
+        centered, along, total = _gradients(d, a, None, mean, r0, True, eta, [True, True, True])
         spread = torch.var(d, channels, correction=0).mul_(epsilon)
         dvariance = torch.addcdiv(spread, along, r0, value=2 / n)
         r1 = torch.pow(r0, -2).add_(dvariance, alpha=epsilon).clamp_min_(eta).rsqrt_()
@@ -111,9 +106,9 @@ class _OfBatch(_BatchNorm):
         w_1 = None
         if w is not None:
             w_1 = Pair(w, dw).value(epsilon)
-            scale, slope = scale.mul_(w_1), slope.mul_(w_1).add_(dw)
+            scale, slope = scale * w_1, torch.addcmul(dw, slope, w_1)
         _BatchNorm.save(ctx, epsilon, eta, start, move, w_1, True, torch.add(mean, total, alpha=epsilon / n), r1)
-        slope.mul_(r0)
+        slope = slope * r0
         result = _combined(a, slope, centered, scale, mean * -slope, db).to(result_type)
         moments = total / n, dvariance.mul_(n / max(n - 1, 1))
         ctx.mark_non_differentiable(*moments)
@@ -132,19 +127,33 @@ class _OfRunning(_BatchNorm):
         scale, slope, w_1 = at_w.reciprocal_1, at_w.reciprocal_difference, None
         if w is not None:
             w_1 = Pair(w, dw).value(epsilon)
-            scale, slope = scale * w_1, slope.mul_(w_1).addcmul_(dw, at_w.reciprocal_0)
+            scale, slope = scale * w_1, torch.addcmul(slope * w_1, dw, at_w.reciprocal_0)
         running = at_w.mean_1, at_w.reciprocal_1**-2 - eta
         _BatchNorm.save(ctx, epsilon, eta, start, move, w_1, False, *running)
         shift = torch.addcmul(dmean * -scale, mean, slope, value=-1)
         return _combined(a, slope, d, scale, shift, db).to(result_type)
 
 
+def _gradients(gradient, x, weight, mean, spread, of_batch: bool, eta: float, mask: list[bool]):
+    """Torch's, in x, weight and bias; its operator is not for transforms. ``spread`` as in :meth:`_BatchNorm.save`."""
+    if not active():
+        given = (None, None, mean, spread) if of_batch else (mean, spread, None, None)
+        return aten.native_batch_norm_backward(_laid_out(gradient, x), x, weight, *given, of_batch, eta, mask)
+    channel, dims = (-1,) + (1,) * (x.dim() - 2), [i for i in range(x.dim()) if i != 1]
+    reciprocal = (spread if of_batch else (spread + eta).rsqrt()).view(channel)
+    z = (x - mean.view(channel)) * reciprocal
+    dw, db = (gradient * z).sum(dims), gradient.sum(dims)
+    n = x.numel() // x.shape[1]
+    centered = gradient - (db.view(channel) + z * dw.view(channel)) / n if of_batch else gradient
+    return centered * (reciprocal if weight is None else reciprocal * weight.view(channel)), dw, db
+
+
 def _combined(a, slope, d, scale, shift, db):
     """a slope + d scale + shift + db; vectors have one number for each channel."""
     channel = (-1,) + (1,) * (a.dim() - 2)
-    shift = shift if db is None else shift.add_(db)
+    shift = shift if db is None else shift + db
     slope, scale, shift = (vector.view(channel) for vector in (slope, scale, shift))
-    return torch.addcmul(shift, a, slope).addcmul_(d, scale)
+    return add_product(torch.addcmul(shift, a, slope), d, scale)
 
 
 def _laid_out(t, like):

@@ -6,14 +6,14 @@ weights v + eps dv are formed once more in the backward pass, as one layer's at 
 """
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from .function import Function, once_differentiable
 from .pair import Pair, continuous, difference, primal, rule, value
 
 aten = torch.ops.aten
 
 
-class _Convolution(torch.autograd.Function):
+class _Convolution(Function):
     """conv(du, v + eps dv) + conv(u, dv) + db."""
 
     @staticmethod
@@ -34,7 +34,7 @@ class _Convolution(torch.autograd.Function):
         return None, None, None, du, None, dv, db
 
 
-class _MatrixProduct(torch.autograd.Function):
+class _MatrixProduct(Function):
     """du (v + eps dv) + u dv, for batches of matrices."""
 
     @staticmethod

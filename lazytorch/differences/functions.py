@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, fx
-from torch.autograd.function import once_differentiable
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from ..transforms import active
 from .decisions import node_of
 from .ends import Ends
+from .function import Function, once_differentiable
 from .pair import UnsupportedOperator, difference, is_continuous, value
 
 REMEDY = 'compute that outside it, or wrap with difference="direct" in float64'
@@ -48,6 +49,8 @@ class Inlined(NamedTuple):
         inputs = [values[node] for node in self.inputs]
         if not moving or all(_moving(x) is None for x in inputs):
             return
+        if active():
+            raise UnsupportedOperator(f"a custom autograd.Function is not run under torch.func's transforms: {REMEDY}")
         which = [self.outputs.index(node) for node in moving]
         found = _Honoured.apply(
             self.call,
@@ -68,7 +71,7 @@ def _moving(argument) -> Tensor | None:
     return difference(argument)
 
 
-class _Honoured(torch.autograd.Function):
+class _Honoured(Function):
     @staticmethod
     def forward(ctx, call, which, at_w, outputs, *differences):
         ctx.call, ctx.which, ctx.inputs = call, which, differences[outputs:]
@@ -110,7 +113,7 @@ def inlining(calls: list[Inlined]) -> Iterator[None]:
     own = torch.autograd.Function.__dict__["apply"]
 
     def apply(cls, *args, **kwargs):
-        if cls.__module__.startswith("torch."):
+        if get_proxy_mode() is None or cls.__module__.startswith("torch."):  # in another thread, or torch's own
             return own.__get__(None, cls)(*args, **kwargs)
         return _inline(cls, own, calls, args, kwargs)
 

@@ -1,8 +1,11 @@
 """Layer and group normalisation: rows standardised by their own mean and variance, then scaled and shifted."""
 
-import torch
-from torch.autograd.function import once_differentiable
+import functools
 
+import torch
+
+from ..transforms import active
+from .function import Function, add_product, once_differentiable
 from .pair import Pair, as_pair, difference, primal, rule
 from .standardisation import of_sample, wide
 
@@ -46,7 +49,7 @@ def _row_norm(epsilon, backward, eta, dimensions, x, weight, bias, mean, recipro
     return _RowNorm.apply(epsilon, backward, eta, dimensions, *as_pair(x), *vectors, mean, reciprocal)
 
 
-class _RowNorm(torch.autograd.Function):
+class _RowNorm(Function):
     """dy = dz w_1 + z dw + db, with dz = (dx - dmean) r_1 + z dr / r_0 and z the rows standardised at w_0.
 
     Rows are the last ``dimensions``; ``mean`` and ``reciprocal``, the rows' at w_0, and the vectors have shapes that
@@ -55,17 +58,17 @@ class _RowNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, epsilon, backward, eta, dimensions, a, d, w, dw, db, mean, reciprocal):
-        ctx.kernel = backward
+        rows = list(range(-dimensions, 0))
+        ctx.kernel, ctx.rows = backward, rows
         at_w, w_1 = Pair(a, d).value(epsilon), None if w is None else Pair(w, dw).value(epsilon)
         a, d, dw, db, mean, reciprocal = map(wide, (a, d, dw, db, mean, reciprocal))
         z = torch.sub(a, mean).mul_(reciprocal)
-        rows = list(range(-dimensions, 0))
         statistics = of_sample(epsilon, d, z, mean, reciprocal, eta, rows)
         ctx.save_for_backward(at_w, statistics.mean_1, statistics.reciprocal_1, w_1)
         result = torch.sub(d, statistics.mean_difference).mul_(statistics.reciprocal_1)
-        result.addcmul_(z, statistics.reciprocal_difference / reciprocal)
+        result = add_product(result, z, statistics.reciprocal_difference / reciprocal)
         if w is not None:
-            result.mul_(wide(w_1)).addcmul_(z, dw)
+            result = add_product(result.mul_(wide(w_1)), z, dw)
         return (result if db is None else result.add_(db)).to(at_w.dtype)
 
     @staticmethod
@@ -73,7 +76,17 @@ class _RowNorm(torch.autograd.Function):
     def backward(ctx, gradient):
         x, mean, reciprocal, weight = ctx.saved_tensors
         mask = [ctx.needs_input_grad[i] for i in (5, 7, 8)]
-        found = ctx.kernel(wide(gradient).contiguous(), wide(x).contiguous(), mean, reciprocal, wide(weight), mask)
+        kernel = functools.partial(_gradients, rows=ctx.rows) if active() else ctx.kernel
+        found = kernel(wide(gradient).contiguous(), wide(x).contiguous(), mean, reciprocal, wide(weight), mask)
         likes = zip(mask, found, (x, weight, weight), strict=True)
         dx, dw, db = (t.to(like.dtype).view_as(like) if wanted else None for wanted, t, like in likes)
         return None, None, None, None, None, dx, None, dw, db, None, None
+
+
+def _gradients(gradient, x, mean, reciprocal, weight, mask, rows: list[int]):
+    """Those of torch's kernels, which are not for transforms."""
+    z = (x - mean) * reciprocal
+    weighted = gradient if weight is None else gradient * weight
+    shift, along = (t.mean(rows, keepdim=True) for t in (weighted, weighted * z))
+    dx = (weighted - shift - z * along) * reciprocal
+    return dx, *(None if weight is None else t.sum_to_size(weight.shape) for t in (gradient * z, gradient))

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from ..transforms import active
+from .function import Function, once_differentiable, vjp
 
 
 class Pair(NamedTuple):
@@ -171,7 +173,7 @@ def chosen(condition: Tensor, where_true: Callable[[], Tensor], elsewhere: Calla
 
 def _is_real(tensor: Tensor) -> bool:
     """Whether the tensor has values that Python may read: not under a transform, and no fake one."""
-    return type(tensor) is Tensor and torch._C._functorch.peek_interpreter_stack() is None
+    return type(tensor) is Tensor and not active()
 
 
 def _note(lost: Tensor) -> None:
@@ -219,7 +221,7 @@ def as_pair(argument) -> Pair | None:
     return Pair(argument, torch.zeros_like(argument))
 
 
-class _Apply(torch.autograd.Function):
+class _Apply(Function):
     @staticmethod
     def forward(ctx, formula, function, epsilon, *tensors):
         primals, differences = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
@@ -232,12 +234,12 @@ class _Apply(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         points, wanted = list(ctx.saved_tensors), ctx.needs_input_grad[3 + len(ctx.saved_tensors) :]
-        with torch.enable_grad():
-            points = [
-                p.detach().requires_grad_(w) if p is not None else None for p, w in zip(points, wanted, strict=True)
-            ]
-            result = ctx.function(*points)
-        gradients = iter(torch.autograd.grad(result, [p for p, w in zip(points, wanted, strict=True) if w], gradient))
+
+        def of_wanted(*moving):
+            moving = iter(moving)
+            return ctx.function(*(next(moving) if w else p for p, w in zip(points, wanted, strict=True)))
+
+        gradients = iter(vjp(of_wanted, [p for p, w in zip(points, wanted, strict=True) if w], gradient))
         return (None,) * (3 + len(points)) + tuple(next(gradients) if w else None for w in wanted)
 
 

@@ -9,8 +9,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from .function import Function, once_differentiable
 from .pair import Pair, apply, in_range, rule
 
 aten = torch.ops.aten
@@ -43,7 +43,7 @@ def _pointwise(operator, formula, backward, epsilon, out, x, *args, **kwargs):
     return apply(difference, lambda x: operator(x, *args, **kwargs), epsilon, x)
 
 
-class _WithKernel(torch.autograd.Function):
+class _WithKernel(Function):
     """As :func:`apply` of a function of one Pair, whose gradient is one kernel."""
 
     @staticmethod
@@ -93,8 +93,8 @@ def exp(epsilon, x):
     if z.is_complex():
         t = (z.real - 1).clamp_(min=0)
         return torch.expm1(z.sub_(t)).sub_(torch.expm1(-t)).mul_((a + t).exp_()).div_(epsilon)
-    t = (z - 1).clamp_(min=0)
-    return torch.expm1(z.clamp_(max=1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
+    t = (z - 1).clamp_min_(0)
+    return torch.expm1(z.clamp_max_(1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
 
 @pointwise(aten.exp2)

@@ -6,8 +6,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
+from .function import Function, once_differentiable
 from .pair import rule
 
 aten = torch.ops.aten
@@ -45,7 +45,7 @@ rule(aten.adaptive_max_pool2d)(_adaptive_pooling(aten.adaptive_max_pool2d_backwa
 rule(aten.adaptive_max_pool3d)(_adaptive_pooling(aten.adaptive_max_pool3d_backward, 3))
 
 
-class _MaxPool(torch.autograd.Function):
+class _MaxPool(Function):
     """The gradient goes to the window's first maximal score (a_i - m) / eps + d_i; at eps = 0, to the argmax of a."""
 
     @staticmethod
@@ -100,7 +100,7 @@ def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):
             best, offset = score, torch.zeros_like(score, dtype=torch.int64)
         else:
             offset.masked_fill_(score > best, _flat_position(starts, sizes))
-            torch.maximum(score, best, out=best)
+            best.clamp_min_(score)
     first = [torch.arange(n, device=a.device) * s - p for n, s, p in zip(counts, stride, padding, strict=True)]
     return best, offset.add_(_flat_position(torch.meshgrid(*first, indexing="ij"), sizes))
 

@@ -1,21 +1,23 @@
 """ReLU, of which other activation functions are composed: max(d + min(a, 0) / eps, -max(a, 0) / eps)."""
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from ..transforms import active
+from .function import Function, once_differentiable
 from .pair import in_range, rule
 
 aten = torch.ops.aten
 
 
-class Gated(torch.autograd.Function):
+class Gated(Function):
     """A function of (epsilon, difference, ...) that saves a boolean gate: the gradient passes where it is open."""
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         (gate,) = ctx.saved_tensors
-        return None, gate.to(gradient.dtype).mul_(gradient), *(None,) * (len(ctx.needs_input_grad) - 2)
+        passed = gate * gradient if active() else gate.to(gradient.dtype).mul_(gradient)  # in a batch, perhaps, alone
+        return None, passed, *(None,) * (len(ctx.needs_input_grad) - 2)
 
 
 class _ReLU(Gated):
@@ -32,7 +34,7 @@ class _ReLU(Gated):
         else:
             result = torch.sub(out, a).sub_(d, alpha=epsilon)
             gate = result < out
-            result = torch.minimum(result, out, out=result).mul_(-1 / epsilon)
+            result = result.clamp_max_(out).mul_(-1 / epsilon)
         ctx.save_for_backward(gate)
         return result
 

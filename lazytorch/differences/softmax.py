@@ -3,8 +3,8 @@
 import functools
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from .function import Function, once_differentiable
 from .pair import Pair, apply, chosen, rule
 from .pointwise import exp, scaled_by
 
@@ -43,7 +43,7 @@ def log_softmax_difference(epsilon, x, dim):
     return d - rest
 
 
-class _Softmax(torch.autograd.Function):
+class _Softmax(Function):
     """With c = d - sum_j s_j d_j, e = expm1(eps c) / eps and T = sum_j s_j e_j: s (e - T) / (1 + eps T).
 
     Where an |eps c_j| is above 1 in a row, e may overflow, and the subtraction of the softmax at w loses nothing.

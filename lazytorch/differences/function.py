@@ -1,0 +1,106 @@
+"""The autograd functions that rules are made of: differentiated once, in eager mode and under ``torch.func`` alike."""
+
+import copy
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..transforms import active
+
+TWICE = (
+    "the gradient of a model that propagates pairs is not differentiated again (a gradient penalty, a Hessian): use "
+    'lazytorch.linearize at alpha = inf, or difference="direct" in float64'
+)
+
+
+def once_differentiable(backward: Callable) -> Callable:
+    """Refuses to be differentiated; torch's, which looks at the incoming gradient alone, drops what depends on theta.
+
+    Raises:
+        RuntimeError: with ``create_graph=True``.
+    """
+
+    @functools.wraps(backward)
+    def once(ctx, *gradients):
+        if torch.is_grad_enabled():
+            raise RuntimeError(TWICE)
+        return backward(ctx, *gradients)
+
+    return once
+
+
+class Function(torch.autograd.Function):
+    """``forward(ctx, *args)`` returns a tensor or a tuple, ``backward`` is :func:`once_differentiable`."""
+
+    @classmethod
+    def apply(cls, *args):
+        """As torch's; under a transform by :class:`_Transformed`."""
+        if not active():
+            return super().apply(*args)
+        context = _Context()
+        outputs = _Transformed.apply(cls, context, *args)
+        own = [out.detach() if i in context.constant else out for i, out in enumerate(outputs[: context.count])]
+        return tuple(own) if context.several else own[0]
+
+
+class _Context:
+    """What forward is given in place of autograd's context, and backward after it."""
+
+    saved_tensors: Sequence[Tensor | None] = ()
+    needs_input_grad: Sequence[bool] = ()
+    count, several, constant = 1, False, ()
+
+    def save_for_backward(self, *tensors):
+        self.saved_tensors = tensors
+
+    def mark_non_differentiable(self, *tensors):
+        self.not_differentiable = tensors
+
+
+class _Transformed(torch.autograd.Function):
+    """Any :class:`Function`, whose saved tensors are further outputs, as transforms must see them."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(cls, context, *args):
+        outputs = cls.forward(context, *args)
+        context.several = isinstance(outputs, tuple)
+        outputs = outputs if context.several else (outputs,)
+        constant, context.not_differentiable = getattr(context, "not_differentiable", ()), ()
+        context.count = len(outputs)
+        context.constant = {i for i, out in enumerate(outputs) if any(out is t for t in constant)}
+        saved, context.saved_tensors = context.saved_tensors, ()
+        return (*outputs, *(None if t is None else t.view_as(t) for t in saved))
+
+    @staticmethod
+    def setup_context(ctx, inputs, outputs):
+        ctx.function, ctx.context, *_ = inputs
+        ctx.save_for_backward(*outputs[ctx.context.count :])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        count = ctx.context.count
+        if any(gradient is not None for gradient in gradients[count:]):
+            raise RuntimeError(TWICE)
+        context = copy.copy(ctx.context)
+        context.saved_tensors, context.needs_input_grad = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        return None, None, *ctx.function.backward.__wrapped__(context, *gradients[:count])
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor, value: float = 1) -> Tensor:
+    """total + value left right, in the memory of ``total`` unless a transform runs, which has no such operator."""
+    return (torch.addcmul if active() else Tensor.addcmul_)(total, left, right, value=value)
+
+
+def vjp(function: Callable, points: Sequence[Tensor], gradient: Tensor) -> Sequence[Tensor]:
+    """The gradients of <function(*points), gradient>."""
+    if active():
+        return torch.func.vjp(function, *points)[1](gradient)
+    with torch.enable_grad():
+        points = [point.detach().requires_grad_() for point in points]
+        result = function(*points)
+    return torch.autograd.grad(result, points, gradient)
