@@ -211,7 +211,7 @@ class Experts(nn.Module):
 
 @pytest.mark.parametrize("by_index", (True, False))
 def test_experts_that_have_other_rows_at_w(by_index):
-    """As many rows each, but other ones, are right; another number of them is refused."""
+    """As many rows each, but other ones, are right; another number of them is refused where alpha > 1."""
     torch.manual_seed(0)
     net = Experts(by_index).double()
     x = torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1]]
@@ -219,16 +219,18 @@ def test_experts_that_have_other_rows_at_w(by_index):
         for parameter in net.gate.parameters():
             parameter.zero_()
         net.gate.weight[0, 0] = net.gate.weight[1, 0] = net.gate.weight[2, 1] = net.gate.weight[3, 1] = 1.0
-        model = lt.CenteredModel(net, 1.0)
+        model = lt.CenteredModel(net, 2.0)
         for theta in model.theta.values():
             nn.init.normal_(theta, std=0.1)
-        swap = net.gate.weight.roll(2, 0) - net.gate.weight  # the first two experts and the last exchange their rows
+        swap = 2 * (net.gate.weight.roll(2, 0) - net.gate.weight)  # the first two experts and the last exchange their rows
         model.theta["gate.weight"].copy_(swap)
         model.theta["gate.bias"].zero_()
-    torch.testing.assert_close(model(x), model.to_module()(x) - net(x))
-    model.theta["gate.bias"].data[0] = 5.0
+    torch.testing.assert_close(model(x), 2 * (model.to_module()(x) - net(x)))
+    model.theta["gate.bias"].data[0] = 10.0
     with pytest.raises(UnsupportedOperator, match="how many elements are selected depends on theta"):
         model(x)
+    model.alpha = 1.0  # two passes need no such correspondence
+    torch.testing.assert_close(model(x), model.to_module()(x) - net(x))
 
 
 @pytest.mark.parametrize(
