@@ -211,7 +211,7 @@ class Experts(nn.Module):
 
 @pytest.mark.parametrize("by_index", (True, False))
 def test_experts_that_have_other_rows_at_w(by_index):
-    """As many rows each, but other ones, are right; another number of them is refused where alpha > 1."""
+    """As many rows each, but other ones, as two pairs of experts exchange theirs, are right; another number of them is refused where alpha > 1."""
     torch.manual_seed(0)
     net = Experts(by_index).double()
     x = torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1]]
@@ -222,7 +222,7 @@ def test_experts_that_have_other_rows_at_w(by_index):
         model = lt.CenteredModel(net, 2.0)
         for theta in model.theta.values():
             nn.init.normal_(theta, std=0.1)
-        swap = 2 * (net.gate.weight.roll(2, 0) - net.gate.weight)  # the first two experts and the last exchange their rows
+        swap = 2 * (net.gate.weight.roll(2, 0) - net.gate.weight)
         model.theta["gate.weight"].copy_(swap)
         model.theta["gate.bias"].zero_()
     torch.testing.assert_close(model(x), 2 * (model.to_module()(x) - net(x)))
