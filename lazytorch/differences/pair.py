@@ -1,10 +1,14 @@
 """Pairs (value at w_0, divided difference), the rules that operators follow on them, and their common backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.autograd.function import once_differentiable
 
 
@@ -132,12 +136,11 @@ def chosen_jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
         return result
     large, small = (function(out.abs(), at_w.abs()) for function in (torch.maximum, torch.minimum))
     lost = (out != at_w) & (large >= LOSS / torch.finfo(out.dtype).eps * (1 + small))
-    if not answers_at_once(out.device):
-        _note(lost)
-        return result.masked_fill(lost, torch.nan)
-    if lost.any():
-        raise UnsupportedOperator(LOST)
-    return result
+    if (collected := _collected.get()) is not None:
+        collected.append(lost.any())
+    elif has_values(lost):
+        note_lost(lost.any())
+    return result.masked_fill(lost, torch.nan)
 
 
 LOST = (
@@ -154,13 +157,35 @@ def answers_at_once(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def _note(lost: Tensor) -> None:
-    if type(lost) is not Tensor:  # a fake one
+def has_values(tensor: Tensor) -> bool:
+    """Whether it is no stand-in of a trace."""
+    return not isinstance(tensor, (FakeTensor, FunctionalTensor))
+
+
+@contextmanager
+def collecting_lost() -> Iterator[list[Tensor]]:
+    """Within the context, whether a jump was lost goes into the list, as 0-dim tensors, to be noted later."""
+    collected: list[Tensor] = []
+    token = _collected.set(collected)
+    try:
+        yield collected
+    finally:
+        _collected.reset(token)
+
+
+_collected: ContextVar[list[Tensor] | None] = ContextVar("_collected", default=None)
+
+
+def note_lost(lost: Tensor) -> None:
+    """Raise UnsupportedOperator on the CPU if ``lost`` is true; elsewhere :func:`check_lost` does it later."""
+    if answers_at_once(lost.device):
+        if lost:
+            raise UnsupportedOperator(LOST)
         return
     if lost.device not in _lost:
         with torch.inference_mode(False):
             _lost[lost.device] = torch.zeros((), dtype=torch.bool, device=lost.device)
-    _lost[lost.device].logical_or_(lost.any())
+    _lost[lost.device].logical_or_(lost)
 
 
 def check_lost(device: torch.device | str) -> None:
