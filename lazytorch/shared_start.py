@@ -18,7 +18,8 @@ class SharedStart:
     each of them at alpha <= 1 costs c less. Take the backward pass of each output before the next is asked for, and one
     graph is in memory at a time, beside what the module computes at w_0. Random operators are drawn once for all.
 
-    From here on the models share the tensors of w_0 and its buffers, until :func:`separate`.
+    From here on the models share the tensors of w_0 and its buffers, until :func:`separate`. Those that are compiled
+    run here as without, as a graph would compute anew what is shared.
 
     Raises:
         ValueError: the models cannot share, see :func:`can_share`.

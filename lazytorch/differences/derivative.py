@@ -11,10 +11,9 @@ from contextlib import contextmanager
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
 from ..functional import jvp, real_parts
-from .pair import UnsupportedOperator, is_continuous, remedy, varies
+from .pair import UnsupportedOperator, has_values, is_continuous, remedy, varies
 
 #: Of what two computations of one number may differ by: what a missing formula loses is the number itself.
 TOLERANCE = {torch.float16: 0.1, torch.bfloat16: 0.1, torch.float32: 1e-2}
@@ -50,9 +49,9 @@ def _how(function, settings: list, of_varying, primals: Sequence[Tensor]):
     """Forwards or twice backwards, as found out at the first use of an operator with these settings."""
     if not isinstance(function, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in function.tags:
         return _forwards
-    if any(isinstance(t, FakeTensor) for t in primals):
-        return _forwards
     key = function, repr(settings)
+    if not all(map(has_values, primals)):
+        return _found.get(key, _forwards)
     if key not in _found:
         for way in (_forwards, _twice_backwards):
             if has_gradient_of(of_varying, primals, way):

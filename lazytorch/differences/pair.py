@@ -1,10 +1,14 @@
 """Pairs (value at w_0, divided difference), the rules that operators follow on them, and their common backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 from ..transforms import active
 from .function import Function, once_differentiable, vjp
@@ -141,12 +145,11 @@ def chosen_jump(epsilon: float, out: Tensor, at_w: Tensor) -> Tensor:
         return result
     large, small = (function(out.abs(), at_w.abs()) for function in (torch.maximum, torch.minimum))
     lost = (out != at_w) & (large >= LOSS / torch.finfo(out.dtype).eps * (1 + small))
-    if not answers_at_once(out.device):
-        _note(lost)
-        return result.masked_fill(lost, torch.nan)
-    if lost.any():
-        raise UnsupportedOperator(LOST)
-    return result
+    if (collected := _collected.get()) is not None:
+        collected.append(lost.any())
+    elif has_values(lost):
+        note_lost(lost.any())
+    return result.masked_fill(lost, torch.nan)
 
 
 LOST = (
@@ -166,23 +169,40 @@ def answers_at_once(device: torch.device) -> bool:
 def chosen(condition: Tensor, where_true: Callable[[], Tensor], elsewhere: Callable[[], Tensor]) -> Tensor:
     """torch.where of two formulas; the second is not computed where the condition is known to hold everywhere."""
     result = where_true()
-    if _is_real(condition) and answers_at_once(condition.device) and condition.all():
+    if has_values(condition) and answers_at_once(condition.device) and condition.all():
         return result
     return torch.where(condition, result, elsewhere())
 
 
-def _is_real(tensor: Tensor) -> bool:
-    """Whether the tensor has values that Python may read: not under a transform, and no fake one."""
-    return type(tensor) is Tensor and not active()
+def has_values(tensor: Tensor) -> bool:
+    """Whether Python may read them: it is no stand-in of a trace, and no batch of a transform."""
+    return not isinstance(tensor, (FakeTensor, FunctionalTensor)) and not active()
 
 
-def _note(lost: Tensor) -> None:
-    if type(lost) is not Tensor:  # a fake one
+@contextmanager
+def collecting_lost() -> Iterator[list[Tensor]]:
+    """Within the context, whether a jump was lost goes into the list, as 0-dim tensors, to be noted later."""
+    collected: list[Tensor] = []
+    token = _collected.set(collected)
+    try:
+        yield collected
+    finally:
+        _collected.reset(token)
+
+
+_collected: ContextVar[list[Tensor] | None] = ContextVar("_collected", default=None)
+
+
+def note_lost(lost: Tensor) -> None:
+    """Raise UnsupportedOperator on the CPU if ``lost`` is true; elsewhere :func:`check_lost` does it later."""
+    if answers_at_once(lost.device):
+        if lost:
+            raise UnsupportedOperator(LOST)
         return
     if lost.device not in _lost:
         with torch.inference_mode(False):
             _lost[lost.device] = torch.zeros((), dtype=torch.bool, device=lost.device)
-    _lost[lost.device].logical_or_(lost.any())
+    _lost[lost.device].logical_or_(lost)
 
 
 def check_lost(device: torch.device | str) -> None:

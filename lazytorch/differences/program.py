@@ -87,6 +87,7 @@ class Program:
         self._inside = frozenset().union(*(call.inside for call in calls))
         self.last_used_by = _last_uses(self.nodes, self._ends)
         self.relus = _relus(self.nodes, module)
+        self.compiled: dict = {}  # graphs of it, see lazytorch.compiled
 
     def suits(self, inputs: list[Tensor]) -> bool:
         """Whether what the module decides in Python by the values of its inputs comes out as in the trace."""

@@ -78,6 +78,7 @@ class Training(NetworkExperiment):
     difference: str = key(
         "divided", "divided, or direct: two passes subtracted, in float64", one_of=("divided", "direct")
     )
+    compile: bool = key(False, "true: steps run as one compiled graph; the first takes from seconds to minutes")
     probes: tuple[Any, ...] = key(STANDARD, "what is measured: displacement, ntk, activations, linearization, own.Name")
     probe_size: int = key(16, "test inputs on which kernel and linearization error are measured", at_least=1)
     evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last", at_least=1)
@@ -106,6 +107,10 @@ class Training(NetworkExperiment):
         if self.difference == "direct" and self.precision != "float64":
             reason = f"which in {self.precision} leaves rounding: use precision=float64"
             raise ValueError(f"difference=direct subtracts two passes, {reason}")
+        if self.compile and self.difference == "direct":
+            raise ValueError("compile=true, but difference=direct has no program to compile: use compile=false")
+        if self.compile and self.sweep.fused:
+            raise ValueError("compile=true, but members of a fused sweep share their steps: use sweep.fused=false")
         if not isinstance(self.resume, (bool, str)):
             raise ValueError(f"resume={self.resume!r}: give true, false, or the path of a checkpoint")
         if isinstance(self.resume, str) and not Path(self.resume).expanduser().is_file():
@@ -140,6 +145,7 @@ class Training(NetworkExperiment):
             validation=problem.served(self.precision).get("validation"),
             patience=self.stopping.patience,
             tolerance=self.stopping.tolerance,
+            compile=self.compile,
         )
         run.fingerprints |= {name: value for name, value in trainer.fingerprints.items() if name == "loss"}
         run.quantities |= declared_quantities(probes)
@@ -158,6 +164,7 @@ class Training(NetworkExperiment):
             self.evaluate_every,
             self.stopping.patience,
             self.stopping.tolerance,
+            self.compile,
         )
 
     def _model(self, problem: Problem) -> CenteredModel:

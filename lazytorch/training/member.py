@@ -88,9 +88,13 @@ class Member:
         return last is None or (epoch >= epochs and last["epoch"] != epoch)
 
     def has_batches_of(self, other: "Member") -> bool:
-        """Whether the next batches are the same, of the same network in the same arithmetic."""
+        """Whether the next batches are the same, of the same network in the same arithmetic, and neither is compiled.
+
+        Compiled models would run as without beside others.
+        """
         return (
             self.train is other.train
+            and not (self.settings.compile or other.settings.compile)
             and self.position == other.position
             and self.fingerprints["network"] == other.fingerprints["network"]
             and all(

@@ -27,6 +27,7 @@ class Settings:
     evaluate_every: int = 1
     patience: int = 0
     tolerance: float = 0.0
+    compile: bool = False
 
     def __post_init__(self):
         for name in NUMBERS:

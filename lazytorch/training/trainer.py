@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..anchored import Anchored
+from ..centered import CenteredModel
 from ..data import DeviceData, as_device_data
 from ..runs import RunDirectory
 from ..shared_start import separate
@@ -52,6 +53,8 @@ class Trainer:
         validation: as ``test``, examples that are not trained on: what ``patience`` and the best checkpoint go by.
         patience: training ends after so many evaluations in a row whose accuracy on ``validation`` was at most
             ``tolerance`` above the best before them; 0 trains all epochs.
+        compile: whether steps run as one compiled graph, see :meth:`lazytorch.CenteredModel.compile`; evaluations and
+            probes do not. A model that is compiled already stays so. In :func:`fit_together` it takes turns.
 
     Raises:
         ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels; what
@@ -77,11 +80,13 @@ class Trainer:
         validation: Data | None = None,
         patience: int = 0,
         tolerance: float = 0.0,
+        compile: bool = False,
     ):
         if not isinstance(model, Anchored):
             raise TypeError(f"model is a {type(model).__name__}: wrap it, as lazytorch.CenteredModel(model, alpha)")
         device = device_of(model)
-        settings = Settings(loss, lr, momentum, beta, batch_size, seed, precision, evaluate_every, patience, tolerance)
+        counts = (batch_size, seed, precision, evaluate_every, patience, tolerance)
+        settings = Settings(loss, lr, momentum, beta, *counts, compile=_compiled(model, compile))
         settings.check(device)
         check_counts(probe_size=probe_size)
         check_type(model, precision)
@@ -198,6 +203,17 @@ def fit_together(trainers: Sequence[Trainer], epochs: int) -> list[dict]:
         if member.error is not None:
             raise member.error
     return [member.summary or {} for member in members]
+
+
+def _compiled(model: Anchored, wanted: bool) -> bool:
+    """Whether the model is compiled, which it is from here on if that is wanted."""
+    if not isinstance(model, CenteredModel):
+        if wanted:
+            raise ValueError(f"compile=True does not apply to a {type(model).__name__}: use CenteredModel(net, inf)")
+        return False
+    if wanted and not model.is_compiled:
+        model.compile()
+    return model.is_compiled
 
 
 def _fingerprints(

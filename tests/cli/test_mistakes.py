@@ -48,6 +48,8 @@ BAD = {
     "value for a group": (["optimizer=adam"], "optimizer.lr, optimizer.momentum: give these"),
     "difference": (["difference=none"], "unknown difference 'none': choose one of divided, direct"),
     "direct in float32": (["difference=direct"], "use precision=float64"),
+    "direct compiled": (["compile=true", *DIRECT], "difference=direct has no program to compile"),
+    "fused and compiled": (["compile=true", "sweep.fused=true"], "use sweep.fused=false"),
     "direct at infinity": (["model=mlp", "alpha=inf", *DIRECT], 'difference="direct" has no limit'),
     "loss": (["model=mlp", "loss=hinge"], "unknown loss 'hinge': choose one of"),
     "class as loss": (["model=mlp", "~loss", "+loss._target_=torch.nn.MSELoss"], "name a function (outputs, labels)"),

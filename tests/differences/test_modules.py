@@ -211,7 +211,7 @@ class Experts(nn.Module):
 
 @pytest.mark.parametrize("by_index", (True, False))
 def test_experts_that_have_other_rows_at_w(by_index):
-    """As many rows each, but other ones, as two pairs of experts exchange theirs, are right; another number of them is refused where alpha > 1."""
+    """As many rows each, but other ones, are right; another number of them is refused where alpha > 1."""
     torch.manual_seed(0)
     net = Experts(by_index).double()
     x = torch.eye(3, dtype=torch.float64)[[0, 0, 1, 1]]

@@ -73,6 +73,7 @@ COUNTING = {
     "optimizer": Optimizer(lr=0.5),
     "schedule": Schedule(beta=0),
     "difference": "direct",
+    "compile": True,
     "probes": ("displacement",),
     "probe_size": 4,
     "evaluate_every": 2,

@@ -1,0 +1,274 @@
+"""The compiled model against the interpreted one: values, gradients, buffers."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._pytree import tree_flatten, tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+import lazytorch as lt
+from lazytorch.differences import pair
+from lazytorch.differences.program import Program
+from lazytorch.training import fit_together
+
+from .training.problems import TEST, TRAIN, assert_same, network, without_times
+
+ALPHAS = (1.0, 1e7, math.inf)
+EAGER = "aot_eager"  # traces as any backend does, and compiles nothing
+
+
+class Attention(nn.Module):
+    """A block of a transformer on tokens, with a constant and a dict of outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.dropout = nn.Embedding(11, 8), nn.Dropout(0.3)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, 0.2, activation="gelu", batch_first=True, norm_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, tokens):
+        scores = self.head(self.block(self.dropout(self.embedding(tokens))))
+        return {"scores": scores.amax(1) * torch.tensor([0.5, 1.0, 2.0]), "best": scores.argmax(-1), "classes": 3}
+
+
+class Masking(nn.Linear):
+    """Drops its smallest output: a value that is huge at one of w_0 and w alone where that is another."""
+
+    def forward(self, x):
+        scores = super().forward(x)
+        return scores.masked_fill(scores == scores.amin(1, keepdim=True), -1e9).softmax(1)
+
+
+def convolutional():
+    first = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)
+    second = nn.Conv2d(4, 6, 3, groups=2), nn.GroupNorm(2, 6), nn.SiLU(), nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(6, 5))
+
+
+def perceptron():
+    return nn.Sequential(nn.Linear(7, 9), nn.GELU(), nn.Dropout(0.4), nn.LayerNorm(9), nn.Linear(9, 4), nn.Softmax(1))
+
+
+CASES = {
+    "convolutions": (convolutional, lambda: torch.randn(4, 3, 12, 12)),
+    "attention": (Attention, lambda: torch.randint(0, 11, (4, 6))),
+    "perceptron": (perceptron, lambda: torch.randn(5, 7)),
+}
+
+
+def pair_of_models(build, alpha=1.0, backend=EAGER):
+    """An interpreted one and a compiled one."""
+    torch.manual_seed(0)
+    net = build()
+    plain, compiled = (lt.CenteredModel(net, alpha) for _ in range(2))
+    compiled.compile(backend)
+    compiled.share_traces(plain.share_traces(None))
+    for theta in plain.theta.values():
+        theta.data.copy_(0.1 * torch.randn(theta.shape))
+    compiled.load_state_dict(plain.state_dict())
+    return plain, compiled
+
+
+def two_steps(model, x, alpha):
+    """Outputs, gradients and state after two steps; the model is then where it was."""
+    model.alpha, before = alpha, copy.deepcopy(model.state_dict())
+    torch.manual_seed(1)
+    for _ in range(2):
+        outputs = model(x)
+        scores = outputs["scores"] if isinstance(outputs, dict) else outputs
+        model.zero_grad()
+        scores.square().sum().backward()
+        with torch.no_grad():
+            for theta in model.theta.values():
+                theta.sub_(0.01 * theta.grad)
+    gradients = [theta.grad.clone() for theta in model.theta.values()]
+    after = copy.deepcopy(dict(model.state_dict()))
+    model.load_state_dict(before)
+    return outputs, gradients, after
+
+
+def assert_near(found, expected):
+    """A few roundings, of the largest number in each tensor."""
+    leaves, spec = tree_flatten(found)
+    assert spec == tree_flatten(expected)[1]
+    for left, right in zip(leaves, tree_leaves(expected), strict=True):
+        rounding = 2e-6 if isinstance(right, torch.Tensor) and right.is_floating_point() else 0
+        scale = max(map(abs, right.flatten().tolist())) if rounding else 0
+        torch.testing.assert_close(left, right, rtol=0, atol=rounding * scale)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_graph_computes_what_the_interpreter_does(name):
+    build, draw = CASES[name]
+    models = pair_of_models(build)
+    x = draw()
+    for alpha in ALPHAS:
+        plain, compiled = (two_steps(model, x, alpha) for model in models)
+        assert_same(compiled, plain) if alpha in (1.0, math.inf) else assert_near(compiled, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_inductor_does_too(name):
+    build, draw = CASES[name]
+    models = pair_of_models(build, backend="inductor")
+    x = draw()
+    for alpha in ALPHAS:
+        assert_near(*(two_steps(model, x, alpha) for model in reversed(models)))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The runs of the interpreter; a graph is made by some of them."""
+    calls, own = [], Program.__call__
+
+    def call(self, *args, **kwargs):
+        calls.append(self)
+        return own(self, *args, **kwargs)
+
+    monkeypatch.setattr(Program, "__call__", call)
+    return calls
+
+
+def test_one_graph_serves_all_finite_alphas_and_no_run_of_the_interpreter_is_left(runs):
+    _, model = pair_of_models(network)
+    x = torch.randn(5, 6)
+    model(x)
+    made = len(runs)
+    for alpha in (0.1, 30.0, 1e7):
+        model.alpha = alpha
+        model(x).sum().backward()
+    assert len(runs) == made
+    model.alpha = math.inf
+    model(x)
+    assert len(runs) > made
+
+
+def test_beyond_the_range_of_float32_an_alpha_has_its_own_graph():
+    plain, compiled = pair_of_models(network)
+    x = torch.randn(5, 6)
+    for alpha in (1e-20, 1e20):  # 1e20 theta squared, in a norm, overflows; 1e-20 theta squared is 0
+        assert_same(two_steps(compiled, x, alpha), two_steps(plain, x, alpha))
+
+
+def test_float16_differences_keep_their_digits():
+    plain, compiled = (model.half() for model in pair_of_models(network))
+    x = torch.randn(5, 6).half()
+    for model in (plain, compiled):
+        model.alpha = 1e5  # theta / alpha is below the smallest float16
+    assert plain(x).abs().max() > 0.01
+    torch.testing.assert_close(compiled(x), plain(x), rtol=0, atol=0)
+
+
+def test_each_mode_and_each_decision_has_its_graph():
+    class Deciding(nn.Linear):
+        def forward(self, x):
+            return super().forward(-x if x.sum() > 0 else x)
+
+    plain, compiled = pair_of_models(lambda: nn.Sequential(Deciding(3, 4), nn.Dropout(0.5), nn.BatchNorm1d(4)))
+    x = torch.rand(5, 3)
+    for mode, given in ((True, x), (True, -x), (False, x), (True, x)):
+        plain.train(mode), compiled.train(mode)
+        assert_same(two_steps(compiled, given, 1.0), two_steps(plain, given, 1.0))
+
+
+def test_what_runs_as_without(runs):
+    plain, model = pair_of_models(network)
+    x = torch.randn(5, 6)
+    observed = []
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), plain(x), rtol=0, atol=0)
+    with model.observing(lambda *told: observed.append(told)):
+        model(x)
+    model.forward_recorded({}, x)
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    assert counter.get_total_flops() > 0
+    assert len(observed) == 1 and len(runs) == 5 and not next(iter(model.share_traces(None))).compiled
+
+
+def test_a_copy_is_compiled_too():
+    _, model = pair_of_models(network)
+    x = torch.randn(5, 6)
+    expected = model(x)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.is_compiled
+        torch.testing.assert_close(other(x), expected, rtol=0, atol=0)
+
+
+def test_direct_differences_are_not_compiled():
+    with pytest.raises(ValueError, match='use "divided"'):
+        lt.CenteredModel(network().double(), 1.0, difference="direct").compile()
+
+
+class Odd(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).lgamma()
+
+
+def test_an_operator_without_a_rule_is_refused_at_every_alpha():
+    model = lt.CenteredModel(Odd(6, 3), math.inf)
+    model(torch.ones(2, 6))  # as forward mode gives it
+    model.compile(EAGER)
+    with pytest.raises(lt.UnsupportedOperator, match=r"compiled.*aten\.lgamma"):
+        model(torch.ones(2, 6))
+
+
+def test_what_the_backend_cannot_do_is_said():
+    def broken(graph, inputs):
+        raise ValueError("no such machine")
+
+    model = lt.CenteredModel(network(), 1.0)
+    model.compile(broken)
+    with pytest.raises(RuntimeError, match="Sequential cannot be compiled .*without compile"):
+        model(torch.randn(2, 6))
+
+
+@pytest.mark.parametrize("device_answers", (True, False))
+def test_a_lost_jump_is_told_as_without(monkeypatch, device_answers):
+    plain, compiled = pair_of_models(lambda: Masking(6, 3), alpha=1e5)
+    x = torch.randn(4, 6)
+    for model in (plain, compiled):
+        model(x)  # at a small theta / alpha nothing is lost
+        model.alpha = 1.0
+        for theta in model.theta.values():
+            theta.data.copy_(30 * torch.randn(theta.shape, generator=torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(pair, "_lost", {})
+    monkeypatch.setattr(pair, "answers_at_once", lambda device: device_answers)
+    for model in (plain, compiled):
+        with pytest.raises(lt.UnsupportedOperator, match="instead of masking"):
+            assert model(x).isnan().any()
+            pair.check_lost("cpu")
+
+
+def train(compiled, alpha=math.inf):
+    model = lt.CenteredModel(network(), alpha)
+    if compiled:
+        model.compile(EAGER)
+    return lt.Trainer(model, TRAIN, TEST, lr=0.1, batch_size=8, probe_size=5)
+
+
+def test_training_takes_the_same_steps():
+    plain, compiled = train(False), train(True)
+    assert without_times([compiled.fit(2)]) == without_times([plain.fit(2)])
+    assert_same(compiled.model.state_dict(), plain.model.state_dict())
+    assert compiled.member.settings.compile and not plain.member.settings.compile
+
+
+def test_compiled_models_in_company_take_turns(runs):
+    trainers = [train(True), train(True)]
+    summaries = fit_together(trainers, 1)
+    graphs = [graph for trainer in trainers for p in trainer.model.share_traces(None) for graph in p.compiled]
+    assert graphs and summaries[0]["train_loss"] == summaries[1]["train_loss"] == train(False).fit(1)["train_loss"]
+
+
+def test_a_trainer_compiles_by_inductor(monkeypatch):
+    model = lt.CenteredModel(network(), 1.0)
+    lt.Trainer(model, TRAIN, TEST, compile=True)
+    assert model.is_compiled
+    with pytest.raises(ValueError, match="CenteredModel"):
+        lt.Trainer(lt.linearize(network()), TRAIN, TEST, compile=True)
