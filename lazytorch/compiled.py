@@ -19,7 +19,7 @@ from .transforms import active
 
 Backend = str | Callable
 
-#: Alphas from 1 / RANGE to RANGE have one graph on each side of 1; beyond, epsilon theta may leave the range of float32.
+#: Up to this, and down to its inverse, alphas have one graph on each side of 1; beyond, epsilon theta may overflow.
 RANGE = 1e8
 #: The epsilon of the graph that serves alphas above 1, and of the one for those up to 1, which follows no rules.
 REPRESENTATIVES = LARGE / 2, LARGE
@@ -60,7 +60,7 @@ def run_compiled(
     own = REPRESENTATIVES[epsilon >= LARGE] if shared else epsilon
     key = backend, own, frozenset(differences)
     if key not in program.compiled:
-        _check_rules(program, set(differences))
+        _check_rules(program, set(differences), own)
         program.compiled[key] = _Graph(program, backend, own, tuple(initial), frozenset(differences))
     scale = _scale(epsilon / own, next(iter(initial.values())).device) if shared else None
     moving = [differences[name] for name in initial if name in differences]
@@ -129,9 +129,9 @@ def _is_narrow(program: Program) -> bool:
     return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
 
-def _check_rules(program: Program, moving: set[str]) -> None:
+def _check_rules(program: Program, moving: set[str], epsilon: float) -> None:
     try:
-        program.check_rules(moving)
+        program.check_rules(moving, epsilon or REPRESENTATIVES[0])
     except UnsupportedOperator as error:
         raise UnsupportedOperator(f"a compiled model needs every rule, at alpha = inf too: {error}") from None
 

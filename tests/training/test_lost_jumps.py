@@ -34,19 +34,19 @@ def device_that_waits(monkeypatch):
 
 def test_the_cpu_says_it_at_once():
     with pytest.raises(lt.UnsupportedOperator, match="instead of masking"):
-        make(alpha=1.0, net=Masking(), lr=3.0, probes=()).fit(20)
+        make(alpha=2.0, net=Masking(), lr=12.0, probes=()).fit(20)
 
 
 @pytest.mark.parametrize("together", (False, True))
 def test_a_loss_that_a_masking_made_nan_is_no_divergence(device_that_waits, together):
-    trainers = [make(alpha=1.0, net=Masking(), lr=3.0, probes=())] + [make(probes=())] * together
+    trainers = [make(alpha=2.0, net=Masking(), lr=12.0, probes=())] + [make(probes=())] * together
     with pytest.raises(lt.UnsupportedOperator, match="instead of masking"):
         fit_together(trainers, 20)
 
 
 def test_a_loss_that_the_evaluation_sees_become_nan_is_none_either(device_that_waits):
     """The whole set is one batch: the step that flips the first mask is followed by the evaluation."""
-    trainer = make(alpha=1.0, net=Masking(), lr=3.0, batch_size=61, momentum=0.0, probes=())
+    trainer = make(alpha=2.0, net=Masking(), lr=12.0, batch_size=61, momentum=0.0, probes=())
     with pytest.raises(lt.UnsupportedOperator, match="instead of masking"):
         trainer.fit(50)
 
