@@ -193,6 +193,11 @@ def collecting_lost() -> Iterator[list[Tensor]]:
 _collected: ContextVar[list[Tensor] | None] = ContextVar("_collected", default=None)
 
 
+def is_compiling() -> bool:
+    """Whether what runs here is being made into a graph, see :mod:`lazytorch.compiled`."""
+    return _collected.get() is not None
+
+
 def note_lost(lost: Tensor) -> None:
     """Raise UnsupportedOperator on the CPU if ``lost`` is true; elsewhere :func:`check_lost` does it later."""
     if answers_at_once(lost.device):

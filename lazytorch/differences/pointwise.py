@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .function import Function, once_differentiable
-from .pair import Pair, apply, in_range, rule
+from .pair import Pair, apply, in_range, is_compiling, rule
 
 aten = torch.ops.aten
 
@@ -63,8 +63,11 @@ PIECE = 2**16
 
 
 def _in_pieces(formula, epsilon, a, d):
-    """The formula on slices along the first dimension, as its temporaries would not fit the cache otherwise."""
-    if a.device.type != "cpu" or a.numel() <= PIECE:
+    """The formula on slices along the first dimension, as its temporaries would not fit the cache otherwise.
+
+    A compiler keeps them in registers.
+    """
+    if a.device.type != "cpu" or a.numel() <= PIECE or is_compiling():
         return in_range(formula, epsilon, a, d)
     result = torch.empty_like(a)
     rows = max(1, PIECE * len(a) // a.numel())
