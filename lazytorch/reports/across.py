@@ -5,10 +5,10 @@ from .primitives import Bars, Report
 from .sections import Section, safe_name
 
 
-def with_comparisons(sections: list[Section]) -> list[Section]:
-    """``sections``, and one for every :class:`Bars` that describes runs of more than one of them."""
+def comparisons(sections: list[Section]) -> list[Section]:
+    """One for every :class:`Bars` that describes runs of several ``sections``, each run of which is in one of them."""
     declared = dict.fromkeys(item for section in sections for item in section.report.items if isinstance(item, Bars))
-    return [*sections, *(found for item in declared if (found := _comparison(sections, item)))]
+    return [found for item in declared if (found := _comparison(sections, item))]
 
 
 def _comparison(sections: list[Section], item: Bars) -> Section | None:

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from ..runs import RunDirectory, write_atomically
-from .across import with_comparisons
+from .across import comparisons
 from .choice import with_choices
 from .content import contents
 from .document import to_html, to_markdown
@@ -44,7 +44,7 @@ def write_report(paths: Iterable[str | PathLike], out: str | PathLike) -> Path:
         where = ", ".join(map(str, paths))
         raise ValueError(f"no run directory can be read at or below {where}; run an experiment, or give its runs_dir")
     own = sections(runs)
-    found = with_comparisons(with_choices(own))
+    found = with_choices(own) + comparisons(own)
     out.mkdir(parents=True, exist_ok=True)
     drawn, written = _draw(found, out)
     blocks = contents(found, drawn, left_out)

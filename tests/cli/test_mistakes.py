@@ -73,7 +73,7 @@ BAD = {
     "no such module": (["model=custom", "model._target_=absent.Net"], "no module named 'absent'"),
     "number of classes": (["model=custom", "model._target_=torch.nn.Flatten"], "the network maps 2 images to (2, 64)"),
     "no parameters": (["model=custom", "model._target_=wrong.Empty"], "no trainable parameters"),
-    "operator without a rule": (["model=custom", "model._target_=wrong.Odd"], "aten.i0"),
+    "operator without a rule": (["alpha=10", "model=custom", "model._target_=wrong.Odd"], "aten.i0"),
 }
 
 

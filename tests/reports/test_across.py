@@ -2,8 +2,8 @@
 
 import pytest
 
-from lazytorch.reports import Bars, Published, PublishedRow, Report, Table, write_report
-from lazytorch.reports.across import with_comparisons
+from lazytorch.reports import Bars, Chosen, Published, PublishedRow, Report, Table, write_report
+from lazytorch.reports.across import comparisons
 from lazytorch.reports.bars import draw_bars
 from lazytorch.reports.reading import read_runs
 from lazytorch.reports.sections import sections
@@ -34,7 +34,8 @@ def base(target):
 
 
 def found(folder):
-    return with_comparisons(sections(read_runs([folder])[0]))
+    own = sections(read_runs([folder])[0])
+    return own + comparisons(own)
 
 
 def test_rows_meet_the_runs_of_all_experiments(both, tmp_path):
@@ -64,6 +65,18 @@ def test_report_shows_them_in_a_section_of_its_own(both, tmp_path):
     section = text.partition("\n## Table 7\n")[2]
     row = next(line for line in section.splitlines() if line.startswith("| features"))
     assert "80.0 | 65.0 | -15.0" in row
+
+
+def test_a_run_that_is_also_among_the_best_is_drawn_once(write, tmp_path):
+    report = Report(Chosen("lr", "validation_accuracy", Table()), *REPORT.items)
+    for lr in (0.1, 1.0):
+        accuracies = {"test_accuracy": lr / 2, "validation_accuracy": lr / 2}
+        write({"seed": 0, "alpha": 1.0, "lr": lr}, accuracies, report=report, base=base("a.Nets"))
+    write({"seed": 0, "filters": 9}, {"test_accuracy": 0.65}, report=report, base=base("a.Features"))
+    text = (write_report([tmp_path / "runs"], tmp_path / "out") / "report.md").read_text()
+    section = text.partition("\n## Table 7\n")[2]
+    rows = [line for line in section.splitlines() if line.startswith("| nets")]
+    assert len(rows) == 2 and all(any(f"lr={lr}" in row for row in rows) for lr in ("0.1", "1")), section
 
 
 def test_one_experiment_alone_has_its_bars_and_no_section_more(write, tmp_path):
