@@ -105,6 +105,8 @@ class Program:
         """The nodes that depend on these tensors, with those of their arguments that do."""
         dependent = {node for node, name in self.names.items() if name in varying}
         for node in self.nodes:
+            if getattr(node.target, "overloadpacket", None) in selection.SIZES:
+                continue
             if arguments := [argument for argument in node.all_input_nodes if argument in dependent]:
                 dependent.add(node)
                 yield node, arguments

@@ -71,3 +71,12 @@ WITHOUT_COMPLEX = (aten.diagonal_scatter, aten.select_scatter, aten.slice_scatte
 for _operator, _positions in SELECTIONS.items():
     _function = _by_parts(_operator) if _operator in WITHOUT_COMPLEX else _operator
     rule(_operator)(_selection(_function, _positions))
+
+
+#: Sizes of what inputs select. Where theta selects another number of elements, a jump says so.
+SIZES = (aten.sym_size, aten.sym_numel)
+
+
+@rule(*SIZES)
+def size(epsilon, out, x, dim=None):
+    return None

@@ -222,7 +222,8 @@ def _check_next_call(module, after, changed: list[tuple[str, str]], traced, trac
     if not same:
         raise UntraceableModule(
             f"{type(module).__name__} changes its attribute {'.'.join(filter(None, changed[0]))!r} in forward and then "
-            f"computes something else, which a trace would not: make it an argument or a buffer"
+            f"computes something else, which a trace would not: make it an argument or a buffer, or if the first call "
+            f"alone differs call the module once before it is wrapped"
         )
 
 

@@ -1,5 +1,8 @@
 """Whole modules on pairs: recurrent and attention layers, random layers, what must be refused, and near ties."""
 
+import functools
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -207,6 +210,32 @@ class Experts(nn.Module):
             else:
                 out[own] += shares[own, i, None] * expert(x[own])
         return out
+
+
+class Edges(nn.Linear):
+    """A layer of a graph's edges but its loops, whose number the inputs decide."""
+
+    def forward(self, x, edges):
+        start, end = edges[:, edges[0] != edges[1]]
+        messages = super().forward(x)[start].tanh()
+        return messages.new_zeros(len(x), messages.shape[1]).index_add(0, end, messages) / messages.shape[0]
+
+
+@pytest.mark.parametrize("alpha", (20.0, math.inf))
+def test_sizes_that_inputs_decide(alpha):
+    torch.manual_seed(0)
+    net, x = Edges(3, 2).double(), torch.randn(4, 3, dtype=torch.float64)
+    model = lt.CenteredModel(net, alpha)
+    for theta in model.theta.values():
+        nn.init.normal_(theta)
+    for edges in (torch.tensor([[0, 1, 1, 2], [1, 1, 3, 0]]), torch.tensor([[0, 2, 2, 3, 1], [1, 2, 3, 3, 1]])):
+        if alpha < math.inf:
+            expected = alpha * (model.to_module()(x, edges) - net(x, edges))
+        else:
+            weights = dict(net.named_parameters())
+            call = functools.partial(torch.func.functional_call, net, args=(x, edges))
+            expected = torch.func.jvp(call, (weights,), (model.theta(),))[1]
+        torch.testing.assert_close(model(x, edges), expected)
 
 
 @pytest.mark.parametrize("by_index", (True, False))
