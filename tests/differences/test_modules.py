@@ -11,6 +11,7 @@ from torch import nn
 import lazytorch as lt
 from lazytorch.differences import Pair, UnsupportedOperator
 from lazytorch.differences.ordering import ranks
+from lazytorch.differences.program import on_pairs
 
 
 class Function(nn.Module):
@@ -213,12 +214,18 @@ class Experts(nn.Module):
 
 
 class Edges(nn.Linear):
-    """A layer of a graph's edges but its loops, whose number the inputs decide."""
+    """A layer of a graph's edges but its loops, whose number the inputs decide, and of one loop at each node."""
 
     def forward(self, x, edges):
-        start, end = edges[:, edges[0] != edges[1]]
-        messages = super().forward(x)[start].tanh()
-        return messages.new_zeros(len(x), messages.shape[1]).index_add(0, end, messages) / messages.shape[0]
+        loops = torch.arange(len(x)).expand(2, -1)
+        start, end = torch.cat([edges[:, edges[0] != edges[1]], loops], 1)
+        messages = super().forward(x).index_select(0, start).tanh()
+        return messages.new_zeros(len(x), 2).scatter_add(0, end.unsqueeze(1).expand_as(messages), messages)
+
+
+def test_the_size_of_what_depends_on_theta_does_not():
+    pair = Pair(torch.ones(3, 2), torch.ones(3, 2))
+    assert on_pairs(torch.ops.aten.sym_size.int, 0.1, 3, (pair, 0), {}) == 3
 
 
 @pytest.mark.parametrize("alpha", (20.0, math.inf))
