@@ -1,5 +1,6 @@
 """What a trace of a module is good for: the signature of a call, and the module's own state."""
 
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdRef
 
 PLAIN = frozenset((bool, int, float, complex, str, type(None), torch.dtype, torch.device))
-CONTAINERS = (tuple, list, dict)
+CONTAINERS = frozenset((tuple, list, dict, OrderedDict, defaultdict, Counter))  # others may be anything
 OWN = frozenset(vars(nn.Module())) - {"training"}  # attributes of every module
 UNSEEN = object()  # the state of an object of another kind
 DEPTH = 3  # to which an argument is searched for tensors, and an attribute for its state
@@ -71,7 +72,7 @@ def _state(value, depth: int = DEPTH) -> Hashable:
         return value
     if isinstance(value, Tensor):
         return WeakIdRef(value), 0 if value.is_inference() else value._version
-    if not isinstance(value, CONTAINERS) or depth == 0:
+    if kind not in CONTAINERS or depth == 0:
         return UNSEEN
     if len(value) > LONG:
         return kind, len(value)

@@ -108,7 +108,8 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         return _traced(prepared, tensors, args, kwargs, lambda: _run_once(module, tensors, args, kwargs))
 
     traced = trace_of(copied)
-    changed = [(path, name) for path, part in copied.named_modules() for name in _changed(before[path], part)]
+    parts = {path: part for path, part in copied.named_modules() if path in before}
+    changed = [(path, name) for path, part in parts.items() for name in _changed(before[path], part)]
     if changed:
         _check_next_call(module, copied, changed, traced[0], trace_of)
     return traced

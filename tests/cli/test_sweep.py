@@ -137,9 +137,9 @@ def test_a_member_that_cannot_begin_leaves_a_fused_sweep(lazytorch, folder, tiny
         "        return torch.special.i0(2 + super().forward(x) ** 2)\n"
     )
     fast = [argument for argument in tiny if not argument.startswith("model")]
-    own = ("model=custom", "model._target_=loggamma.Net", "alpha=1,inf,.inf", "sweep.fused=true", "probes=[]")
+    own = ("model=custom", "model._target_=loggamma.Net", "alpha=10,inf,.inf", "sweep.fused=true", "probes=[]")
     code, out, err = lazytorch("-m", *fast, *own)
-    assert code == 1 and "alpha=1 failed: operator aten.i0" in err
+    assert code == 1 and "alpha=10 failed: operator aten.i0" in err
     (run,) = runs(*out)
     assert run.summary["alpha"] == "inf" and run.summary["status"] == "finished"
 
