@@ -27,7 +27,8 @@ def data_type(precision: str) -> torch.dtype:
 def matmul_precision(precision: str) -> Iterator[None]:
     """TF32 on for "tf32" and off otherwise, as it was before afterwards."""
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        backends, name = (torch.backends.cuda.matmul, torch.backends.cudnn.conv), "fp32_precision"  # type: ignore
+        cudnn = torch.backends.cudnn  # of which torch reads one setting for all
+        backends, name = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn), "fp32_precision"  # type: ignore
         wanted = "tf32" if precision == "tf32" else "ieee"
     else:  # torch before 2.9
         backends, name = (torch.backends.cuda.matmul, torch.backends.cudnn), "allow_tf32"
