@@ -119,7 +119,7 @@ class Anchored(nn.Module):
     def _at_w(self, initial: dict, differences: dict, dtype) -> dict[str, Tensor]:
         result = {}
         for name, start in initial.items():
-            start = in_precision(start, dtype) if dtype else start.clone()
+            start = (in_precision(start, dtype) if dtype else start).clone()
             if name in differences:
                 start = start + self.epsilon * differences[name].detach().to(start.dtype)
             result[name] = start

@@ -177,6 +177,16 @@ def test_state_travels(alpha, tmp_path):
     torch.testing.assert_close(single(x.float())[0].double(), expected[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", (None, torch.float64))
+def test_to_module_shares_no_tensor(dtype):
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
+    net[0].bias.requires_grad_(False)
+    model = lt.CenteredModel(net, 10.0)
+    own = {t.data_ptr() for t in (*model.parameters(), *model.buffers())}
+    copied = model.to_module(dtype)
+    assert not own & {t.data_ptr() for t in (*copied.parameters(), *copied.buffers())}
+
+
 def test_to_module_is_the_network_at_w():
     net, x = mixed()
     model = randomise(lt.CenteredModel(net, 10.0).eval())

@@ -12,16 +12,7 @@ from torchvision import ops
 import lazytorch as lt
 from lazytorch.differences import UnsupportedOperator
 
-
-class Function(nn.Module):
-    """A function of an input and of one parameter."""
-
-    def __init__(self, function, *shape):
-        super().__init__()
-        self.function, self.weight = function, nn.Parameter(torch.randn(shape))
-
-    def forward(self, x):
-        return self.function(x, self.weight)
+from .functions import Function
 
 
 class First(nn.Module):

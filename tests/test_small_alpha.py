@@ -10,6 +10,8 @@ from torch.func import functional_call
 
 import lazytorch as lt
 
+from .functions import Function
+
 
 class Residual(nn.Module):
     def __init__(self, width):
@@ -81,17 +83,6 @@ def test_float32_errs_like_two_passes_far_from_the_start(network, alpha, lr):
         error = (model(x) - exact).norm()
         assert error <= 3 * (subtracted(net, theta, alpha, x) - exact).norm()
         assert error <= 1e-5 * exact.norm()
-
-
-class Function(nn.Module):
-    """A function of an input and of one parameter."""
-
-    def __init__(self, function, *shape):
-        super().__init__()
-        self.function, self.weight = function, nn.Parameter(torch.randn(shape))
-
-    def forward(self, x):
-        return self.function(x, self.weight)
 
 
 def in_row(x, w):

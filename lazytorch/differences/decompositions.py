@@ -187,6 +187,12 @@ def matrix_vector_product(matrix, vector):
     return torch.mm(matrix, vector.unsqueeze(1)).squeeze(1)
 
 
+@decomposition(aten.lerp.Tensor)
+def interpolate(start, end, weight):
+    """Torch's own chooses among two forms by the weight, where the terms of a difference jump and cancel."""
+    return start + weight * (end - start)
+
+
 @decomposition(aten.addbmm.default)
 def add_sum_of_matrix_products(x, left, right, *, beta=1, alpha=1):
     return beta * x + alpha * torch.bmm(left, right).sum(0)

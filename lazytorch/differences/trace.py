@@ -8,7 +8,6 @@ import copy
 import random
 import traceback
 from contextlib import contextmanager, suppress
-from itertools import zip_longest
 
 import numpy
 import torch
@@ -19,11 +18,12 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, forward_differentiable
-from ..signature import PLAIN, plain_attributes
+from ..signature import PLAIN
 from .averages import keep_number_of_batches
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
+from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
 
 aten = torch.ops.aten
@@ -101,18 +101,29 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
         UntraceableModule: Python control flow depends on tensor values or on Python's random numbers, or the module
             runs but cannot be traced.
     """
-    copied = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
-    before = {path: plain_attributes(part) for path, part in copied.named_modules()}
 
     def trace_of(prepared):
         return _traced(prepared, tensors, args, kwargs, lambda: _run_once(module, tensors, args, kwargs))
 
+    copied = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
+    before = attributes_of(copied)
     traced = trace_of(copied)
-    parts = {path: part for path, part in copied.named_modules() if path in before}
-    changed = [(path, name) for path, part in parts.items() for name in _changed(before[path], part)]
-    if changed:
-        _check_next_call(module, copied, changed, traced[0], trace_of)
+    if changed := changed_since(before, copied):
+        following = next_call(module, copied, changed)
+        if following is not None and not _computes(traced[0], lambda: trace_of(following)[0]):
+            raise UntraceableModule(
+                f"{type(module).__name__} changes its attribute {'.'.join(filter(None, changed[0]))!r} in forward and "
+                f"then computes something else, which a trace would not: make it an argument or a buffer, or if the "
+                f"first call alone differs call the module once before it is wrapped"
+            )
     return traced
+
+
+def _computes(traced, trace_again) -> bool:
+    try:
+        return same_function(trace_again(), traced)
+    except UntraceableModule:
+        return False
 
 
 def _traced(module, tensors: dict, args: tuple, kwargs: dict, run_once):
@@ -199,76 +210,6 @@ def _own_random_numbers(module):
             f"{type(module).__name__} draws Python's or numpy's random numbers, which a trace would keep for ever: "
             f'draw with torch, or wrap with difference="direct" in float64'
         )
-
-
-def _changed(before: dict, part) -> list[str]:
-    now = plain_attributes(part)
-    return [name for name in (before | now) if before.get(name) != now.get(name)]
-
-
-def _check_next_call(module, after, changed: list[tuple[str, str]], traced, trace_of) -> None:
-    """Raise UntraceableModule if the next call, which finds these attributes changed, computes something else."""
-    following, parts, same = copy.deepcopy(module), dict(after.named_modules()), True
-    for path, name in changed:
-        own = vars(following.get_submodule(path))
-        before = own.pop(name, ABSENT)
-        found = _following(before, vars(parts[path]).get(name, ABSENT))
-        same = same and found is before
-        if found is not ABSENT:
-            own[name] = found
-    if same:
-        return
-    with suppress(UntraceableModule):
-        same = _same_function(trace_of(following)[0], traced)
-    if not same:
-        raise UntraceableModule(
-            f"{type(module).__name__} changes its attribute {'.'.join(filter(None, changed[0]))!r} in forward and then "
-            f"computes something else, which a trace would not: make it an argument or a buffer, or if the first call "
-            f"alone differs call the module once before it is wrapped"
-        )
-
-
-ABSENT = object()
-
-
-def _following(before, after):
-    """What the next call finds in place of ``before``, if what is plain is as ``after`` the first.
-
-    A tensor's value is not known after a trace: it is some other than before. One that was not there still is not.
-    """
-    if isinstance(after, torch.Tensor):
-        return _other(before)
-    if isinstance(after, dict) and isinstance(before, dict):
-        found = {key: _following(before.get(key, ABSENT), value) for key, value in after.items()}
-        kept = copy.copy(before)
-        kept.clear()
-        kept.update({key: value for key, value in found.items() if value is not ABSENT})
-        return kept
-    if type(after) in (list, tuple) and type(before) is type(after):
-        found = [_following(*both) for both in zip_longest(before[: len(after)], after, fillvalue=ABSENT)]
-        return type(after)(value for value in found if value is not ABSENT)
-    return after if type(after) in PLAIN or after is ABSENT else before
-
-
-def _other(value):
-    if isinstance(value, torch.Tensor) and value.dtype == torch.bool:
-        return ~value
-    return value + 1 if isinstance(value, (torch.Tensor, int, float, complex)) else value
-
-
-def _same_function(left, right) -> bool:
-    left.recompile()
-    right.recompile()
-    if left.code != right.code:
-        return False
-    names = {node.target for node in left.graph.nodes if node.op == "get_attr"}
-    return all(_same_constant(getattr(left, name), getattr(right, name)) for name in names)
-
-
-def _same_constant(left, right) -> bool:
-    if not isinstance(left, torch.Tensor):
-        return True
-    return left.dtype == right.dtype and torch.equal(left, right)
 
 
 @torch.no_grad()

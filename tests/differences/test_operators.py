@@ -126,6 +126,17 @@ def test_max_pool_gradient_goes_where_the_difference_decides():
     assert gradient.flatten().tolist() == [0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("alpha", (10.0, 1e7, torch.inf))
+def test_interpolation_by_a_weight_that_crosses_one_half(alpha):
+    """Torch's own form is another one there, with terms that jump."""
+    torch.manual_seed(0)
+    net = Call(lambda x, w: torch.lerp(x, x.flip(0), w), (6,))
+    nn.init.constant_(net.p0, 0.5)
+    model, x = lt.CenteredModel(net, alpha), torch.randn(4, 6)
+    nn.init.normal_(model.theta["p0"])
+    torch.testing.assert_close(model(x), model.theta["p0"] * (x.flip(0) - x), rtol=1e-5, atol=1e-6)
+
+
 class InPlace(nn.BatchNorm2d):
     """Batch norm by the operator that other backends trace to."""
 
