@@ -13,6 +13,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, installed, kept_tensors, kept_without_graph
+from ..products import products
 from .layers import LAYERS, Layer
 
 _ATTENTION = inspect.signature(F.multi_head_attention_forward)
@@ -223,21 +224,7 @@ def exact_derivatives(device: torch.device) -> Iterator[None]:
     """
     if torch.is_inference_mode_enabled():
         raise RuntimeError("torch.inference_mode() has no derivatives: leave it, or use torch.no_grad() instead")
-    backends = torch.backends
-    modern = hasattr(backends.cuda.matmul, "fp32_precision")
-    settings = [backends.cuda.matmul, backends.cudnn.conv if modern else backends.cudnn]
-    if modern:
-        others = (backends.cudnn.rnn, *(getattr(backends.mkldnn, part, None) for part in ("matmul", "conv", "rnn")))
-        settings += [setting for setting in others if hasattr(setting, "fp32_precision")]
-    name, exact = ("fp32_precision", "ieee") if modern else ("allow_tf32", False)
-    before = [getattr(setting, name) for setting in settings]
-    try:
-        for setting in settings:
-            setattr(setting, name, exact)
-        kind, drawn_from = device.type, [device] if device.type == "cuda" else []
-        cast = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
-        with cast, torch.enable_grad(), torch.random.fork_rng(drawn_from):
-            yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setattr(setting, name, value)
+    kind, drawn_from = device.type, [device] if device.type == "cuda" else []
+    cast = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    with products(tf32=False), cast, torch.enable_grad(), torch.random.fork_rng(drawn_from):
+        yield

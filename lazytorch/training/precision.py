@@ -1,10 +1,10 @@
 """The arithmetic a run is done in."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from ..products import products
 from .placement import has_tf32
 
 PRECISIONS = ("float32", "tf32", "bf16", "float64")
@@ -23,24 +23,9 @@ def data_type(precision: str) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-@contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
+def matmul_precision(precision: str) -> AbstractContextManager[None]:
     """TF32 on for "tf32" and off otherwise, as it was before afterwards."""
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        cudnn = torch.backends.cudnn  # of which torch reads one setting for all
-        backends, name = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn), "fp32_precision"  # type: ignore
-        wanted = "tf32" if precision == "tf32" else "ieee"
-    else:  # torch before 2.9
-        backends, name = (torch.backends.cuda.matmul, torch.backends.cudnn), "allow_tf32"
-        wanted = precision == "tf32"
-    before = [getattr(backend, name) for backend in backends]
-    try:
-        for backend in backends:
-            setattr(backend, name, wanted)
-        yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            setattr(backend, name, value)
+    return products(tf32=precision == "tf32")
 
 
 def autocast(precision: str, device: torch.device):
