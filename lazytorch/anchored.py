@@ -20,7 +20,8 @@ class Anchored(nn.Module):
 
     The weights that theta stands for are w = w_0 + theta / alpha. At alpha = inf they are w_0: theta is then the limit
     of alpha (w - w_0), a direction that displaces nothing; ``weights``, ``to_module`` and ``displacement`` are those of
-    w_0 whatever theta is.
+    w_0 whatever theta is. ``buffer_differences()``: name -> alpha (b - b_0), in the shape of b, of every buffer but
+    integers, as training at w has updated it.
 
     Args:
         net: any ``nn.Module`` with at least one trainable parameter.
