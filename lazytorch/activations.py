@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .functional import call, values_at
+from .processes import Processes
 
 aten = torch.ops.aten
 BATCH = 250
@@ -32,10 +33,18 @@ class ActivationCounts:
         self.same[name] = self.same[name] + same if name in self.same else same
         self.total[name] += active_at_w.numel()
 
-    def stability(self) -> dict[str, Any]:
-        """{"overall": float, "layers": {name: float}} as of :func:`activation_stability`; waits for the device once."""
-        same = torch.stack(list(self.same.values())).tolist() if self.same else []
-        layers = {name: count / self.total[name] for name, count in zip(self.same, same, strict=True)}
+    def stability(self, processes: Processes | None = None) -> dict[str, Any]:
+        """{"overall": float, "layers": {name: float}} as of :func:`activation_stability`; waits for the device once.
+
+        Of the batches that all of ``processes`` have seen.
+        """
+        stacked = torch.stack(list(self.same.values())).tolist() if self.same else []
+        own = {name: (count, self.total[name]) for name, count in zip(self.same, stacked, strict=True)}
+        same, total = Counter(), Counter()
+        for seen in (processes or Processes()).gather(own):
+            same.update({name: count for name, (count, _) in seen.items()})
+            total.update({name: units for name, (_, units) in seen.items()})
+        layers = {name: count / total[name] for name, count in same.items()}
         return {"overall": sum(layers.values()) / len(layers) if layers else float("nan"), "layers": layers}
 
 
@@ -56,13 +65,21 @@ def activation_stability(
     Raises:
         ValueError: weights that ``net`` does not have, or of other shapes.
     """
+    return activation_counts(net, weights_0, weights_t, x).stability()
+
+
+@torch.no_grad()
+def activation_counts(
+    net: nn.Module, weights_0: dict[str, Tensor], weights_t: dict[str, Tensor], x: Tensor | tuple[Tensor, ...]
+) -> ActivationCounts:
+    """What :func:`activation_stability` counts, on ``x`` alone."""
     start, end = values_at(net, weights_0), values_at(net, weights_t)
     counts = ActivationCounts()
     for batch in zip(*(t.split(BATCH) for t in (x if isinstance(x, tuple) else (x,))), strict=True):
         at_end = dict(_signs(net, end, batch))
         for name, active in _signs(net, start, batch):
             counts(name, active, at_end[name])
-    return counts.stability()
+    return counts
 
 
 @torch.no_grad()

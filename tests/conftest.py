@@ -104,13 +104,17 @@ def server():
 
 @pytest.fixture
 def start(server, folder):
-    """start(*arguments, kill_at_write=(suffix, n)) -> Command; the n-th write of such a file would be its last deed."""
+    """start(*arguments, kill_at_write=(suffix, n), environment={}) -> Command.
+
+    The n-th write of such a file would be its last deed.
+    """
     commands = []
 
-    def start(*arguments, kill_at_write=None):
+    def start(*arguments, kill_at_write=None, environment=None):
         out, err = (folder / f".{name}{len(commands)}" for name in ("out", "err"))
         request = {"directory": str(folder), "arguments": [str(argument) for argument in arguments]}
-        pid = server(**request, out=str(out), err=str(err), kill_at_write=kill_at_write)
+        request |= {"kill_at_write": kill_at_write, "environment": environment or {}}
+        pid = server(**request, out=str(out), err=str(err))
         commands.append(Command(server, pid, out, err))
         return commands[-1]
 

@@ -40,8 +40,9 @@ def main() -> None:
             return
 
 
-def run(directory, arguments, out, err, kill_at_write) -> None:
+def run(directory, arguments, out, err, kill_at_write, environment) -> None:
     signal.alarm(LIMIT)
+    os.environ |= environment
     os.chdir(directory)
     for descriptor, name in ((1, out), (2, err)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)

@@ -1,5 +1,6 @@
 """From the arguments to the exit code: hydra composes, experiments are run, and what has come of them is printed."""
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from omegaconf import DictConfig
 from .. import __version__
 from ..experiments import Experiment, Outcome, perform_together
 from ..experiments.compose import compose
+from ..progress import SWITCH
+from ..training.placement import is_first_process
 from ..training.versions import versions
 from .arguments import ordered, readable
 from .errors import explain, one_line
@@ -36,6 +39,8 @@ def main() -> None:
     sweep having run; with 130 or 143 after Ctrl-C or SIGTERM, everything checkpointed.
     """
     arguments = sys.argv[1:]
+    if not is_first_process():
+        _fall_silent()
     if "--version" in arguments:
         print(_version())
         return
@@ -145,7 +150,8 @@ class Application:
         self.failed = True
         if self.in_full:
             traceback.print_exception(error)
-        _say(message)
+        where = "" if is_first_process() else f" (process {os.environ['RANK']})"
+        print(f"lazytorch{where}: {message}", file=sys.stderr)
 
     def close(self) -> int:
         """Print the table of a sweep, what it lacks, and the directories; the exit code."""
@@ -155,7 +161,7 @@ class Application:
         records, members = self.records, 0
         if sweep := Sweep.current():
             records, members = Sweep.end_current(), sweep.members
-        if len(records) > 1 and any(record.directory for record in records):
+        if len(records) > 1 and any(record.directory for record in records) and is_first_process():
             print(closing_table(records), file=sys.stderr)
         _say_failures(records, members)
         paths = [Path(record.directory) for record in records if record.directory]
@@ -221,5 +227,13 @@ def _default_name(choices) -> str:
     return f"{choices.get('model')}-{choices.get('data')}" if experiment == "training" else experiment
 
 
+def _fall_silent() -> None:
+    """Of the processes of torchrun the first alone speaks; others of their errors alone."""
+    os.environ[SWITCH] = "0"
+    logging.disable(logging.WARNING)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  open as long as the process is
+
+
 def _say(text: str) -> None:
-    print(f"lazytorch: {text}", file=sys.stderr)
+    if is_first_process():
+        print(f"lazytorch: {text}", file=sys.stderr)

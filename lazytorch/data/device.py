@@ -75,12 +75,15 @@ class DeviceData:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(
+        self, batch_size: int, seed: int, epoch: int, start: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """The augmented batches of one epoch in random order; the last one may be smaller.
 
         Permutation, flips and crops are drawn at the start of the epoch from one CPU generator seeded with a hash of
         (seed, epoch), and go to the device in one transfer: they are the same on every device. ``start`` leaves out
-        that many batches; those that follow are the same bits as without it.
+        that many batches; those that follow are the same bits as without it. ``part`` (k, n) leaves of every batch
+        the k-th of n pieces, whose lengths differ by at most 1 and may be 0.
 
         Raises:
             ValueError: if ``batch_size`` is not positive or ``start`` is negative.
@@ -89,7 +92,7 @@ class DeviceData:
             raise ValueError(f"batch_size={batch_size} and start={start} must be at least 1 and 0: correct them")
         draws = self._draws(seed, epoch)
         for first in range(start * batch_size, len(self), batch_size):
-            index, mirrored, top, left = draws[:, first : first + batch_size]
+            index, mirrored, top, left = _part(draws[:, first : first + batch_size], part)
             x = self.inputs[index]
             if self.augment == "crop_flip":
                 x = _crop(x, top, left)
@@ -97,10 +100,14 @@ class DeviceData:
                 x = torch.where(mirrored[:, None, None, None] == 1, x.flip(-1), x)
             yield self._normalise(x), self.labels[index]
 
-    def ordered(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All batches in order, unaugmented, for evaluation; the last one may be smaller."""
-        for index in torch.arange(len(self), device=self.inputs.device).split(batch_size):
-            yield self.take(index)
+    def ordered(self, batch_size: int, part: tuple[int, int] = (0, 1)) -> Iterator[tuple[Tensor, Tensor]]:
+        """All batches in order, unaugmented, for evaluation; the last one may be smaller.
+
+        ``part`` (k, n) leaves the k-th of n pieces of the whole.
+        """
+        for index in _part(torch.arange(len(self), device=self.inputs.device), part).split(batch_size):
+            if len(index):
+                yield self.take(index)
 
     def head(self, n: int) -> tuple[Tensor, Tensor]:
         """The first n inputs and labels (all, if there are fewer), unaugmented."""
@@ -132,6 +139,11 @@ class DeviceData:
 
     def _normalise(self, x: Tensor) -> Tensor:
         return (x.to(self.dtype) / 255 - self.mean) / self.std if self.is_image else x
+
+
+def _part(tensor: Tensor, part: tuple[int, int]) -> Tensor:
+    number, count = part
+    return tensor.tensor_split(count, dim=-1)[number]
 
 
 def _crop(x: Tensor, top: Tensor, left: Tensor) -> Tensor:

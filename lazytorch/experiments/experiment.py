@@ -36,6 +36,8 @@ class Experiment:
     report: ClassVar[Report] = Report()
     #: Dotted fields in which experiments may differ that are run together, on one problem.
     together: ClassVar[tuple[str, ...]] = ()
+    #: Whether the processes that torchrun starts share the work of a run.
+    shares_work: ClassVar[bool] = False
     #: Whether to say what a run will cost, and not to run it: a field of those that can, see :meth:`plan_together`.
     plan: ClassVar[bool] = False
     #: Overrides that make a run of it tiny, for a test of its configuration.

@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..processes import Processes
 from ..reports import Claim
 from ..runs import RunDirectory, identity, label, locate, to_json
-from ..training.placement import find_device
+from ..training.placement import find_device, find_processes
 from ..training.sinks import failure
 from ..training.tensorboard import TensorBoard
 from ..training.versions import versions
@@ -54,10 +55,14 @@ def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
     """As :func:`perform`, for experiments of one ``company``, which share one problem.
 
     Each has its own directory, which holds what running it alone would have written. An error that concerns all is
-    raised, one that concerns an experiment is in its outcome.
+    raised, one that concerns an experiment is in its outcome. Of the processes of torchrun the first alone writes, and
+    any error is raised, as none of them may wait for another in vain.
     """
+    processes = find_processes()
     for experiment in experiments:
         experiment.check()
+        if processes.count > 1 and not experiment.shares_work:
+            raise ValueError(f"{type(experiment).__name__} is not shared among processes: start it without torchrun")
     if len({experiment.company for experiment in experiments}) > 1:
         raise ValueError(f"experiments run together differ in {', '.join(experiments[0].together)} alone: split them")
     outcomes = [Outcome(experiment, directory_of(experiment)) for experiment in experiments]
@@ -65,9 +70,13 @@ def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
     distinct = {outcome.directory.path: outcome for outcome in outcomes}
     problem = experiments[0].problem()
     with ExitStack() as locks, _terminable():
-        begun = [(distinct[path], run) for path in sorted(distinct) if (run := _begin(distinct[path], problem, locks))]
+        begun = [
+            (distinct[path], run)
+            for path in sorted(distinct)
+            if (run := _begin(distinct[path], problem, locks, processes))
+        ]
         if begun:
-            _run(begun)
+            _run(begun, processes)
     return [distinct[outcome.directory.path] for outcome in outcomes]
 
 
@@ -81,27 +90,40 @@ def directory_of(experiment: Experiment) -> RunDirectory:
     return locate(parent, label(changed), identity(experiment.target(), changed))
 
 
-def _begin(outcome: Outcome, problem, locks: ExitStack) -> Run | None:
+def _begin(outcome: Outcome, problem, locks: ExitStack, processes: Processes) -> Run | None:
     """Prepare the run and its directory, whose lock ``locks`` keeps; None if nothing is left to do, or can be done."""
     experiment, directory = outcome.experiment, outcome.directory
     run = Run(directory, problem, fingerprints=dict(getattr(problem, "fingerprints", {})), seed=experiment.seed)
+    run.is_first = processes.rank == 0
     try:
         run.prepared = experiment.prepare(run)
-        with ExitStack() as lock:
-            lock.enter_context(directory.lock(wait=True))
-            if experiment.resume is False:
-                directory.clear()
-            if _is_done(outcome, run):
-                return None
-            config = experiment.config() | {"changed": experiment.changed()}
-            made_with = versions(find_device(experiment.device))
-            directory.create(config, made_with, run.fingerprints, getattr(problem, "about", {}))
-            directory.write_report(_report(experiment, run))
-            locks.push(lock.pop_all())
-            return run
+        with processes.together():
+            is_done = processes.rank == 0 and _open(outcome, run, locks)
+        is_done, outcome.summary = processes.from_first((is_done, outcome.summary))
+        outcome.was_done = is_done
+        return None if is_done else run
     except Exception as error:
+        if processes.count > 1:
+            raise
         outcome.error = error
         return None
+
+
+def _open(outcome: Outcome, run: Run, locks: ExitStack) -> bool:
+    """Create or find the run's directory, and lock it, unless nothing is left to do, which is returned."""
+    experiment, directory = outcome.experiment, outcome.directory
+    with ExitStack() as lock:
+        lock.enter_context(directory.lock(wait=True))
+        if experiment.resume is False:
+            directory.clear()
+        if _is_done(outcome, run):
+            return True
+        config = experiment.config() | {"changed": experiment.changed()}
+        made_with = versions(find_device(experiment.device))
+        directory.create(config, made_with, run.fingerprints, getattr(run.problem, "about", {}))
+        directory.write_report(_report(experiment, run))
+        locks.push(lock.pop_all())
+        return False
 
 
 def _is_done(outcome: Outcome, run: Run) -> bool:
@@ -113,7 +135,7 @@ def _is_done(outcome: Outcome, run: Run) -> bool:
     directory.check_fingerprints(run.fingerprints)
     if directory.report != (report := _report(experiment, run)):
         directory.write_report(report)
-    outcome.summary, outcome.was_done = _judged(experiment, summary), True
+    outcome.summary = _judged(experiment, summary)
     if outcome.summary != summary:
         directory.write_summary(outcome.summary)
     return True
@@ -126,7 +148,7 @@ def _report(experiment: Experiment, run: Run) -> dict:
     return json.loads(to_json(about | experiment.report.to_dict() | {"quantities": quantities}))
 
 
-def _run(begun: list[tuple[Outcome, Run]]) -> None:
+def _run(begun: list[tuple[Outcome, Run]], processes: Processes) -> None:
     """Run what has begun; each has its summary in the end, be it of a failure or an interruption."""
     started = time.monotonic()
     try:
@@ -148,11 +170,15 @@ def _run(begun: list[tuple[Outcome, Run]]) -> None:
             if outcome.summary is None and outcome.error is None:
                 outcome.error = error
                 _note(outcome, run, failure(error))
+        if processes.count > 1:
+            raise
 
 
 def _finish(experiment: Experiment, run: Run, summary: dict) -> dict:
     """Write the summary, with the claims, and return what is written."""
     summary = _judged(experiment, json.loads(to_json(summary)))
+    if not run.is_first:
+        return summary
     if not run.directory.tensorboard.exists():  # an experiment that trains has written its own
         with TensorBoard(run.directory.tensorboard, run.quantities, 0) as board:
             board.log(_numbers(summary) | {"epoch": 0})
@@ -189,6 +215,8 @@ def _outcome(claim: Claim, summary: Mapping) -> dict:
 
 def _note(outcome: Outcome, run: Run, end: dict) -> None:
     """Write how a run has ended that did not finish, beside what its summary says already."""
+    if not run.is_first:
+        return
     with suppress(OSError, ValueError):  # the disk that ended it may refuse this too
         summary = run.directory.summary or {}
         if not summary or not outcome.experiment.is_done(summary):

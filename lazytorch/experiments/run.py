@@ -20,7 +20,8 @@ class Run:
     """``problem``: what the experiment's ``problem`` built; ``prepared``: what its ``prepare`` returned.
 
     ``fingerprints``, of data, network and loss, are recorded: a run on others is refused. ``quantities`` are those that
-    the experiment declares of its own. ``seed`` is that of what parts draw from torch's generators.
+    the experiment declares of its own. ``seed`` is that of what parts draw from torch's generators. ``is_first``:
+    whether this process is the one that writes.
     """
 
     directory: RunDirectory
@@ -29,6 +30,7 @@ class Run:
     fingerprints: dict[str, str] = field(default_factory=dict)
     quantities: dict[str, Quantity] = field(default_factory=dict)
     seed: int = 0
+    is_first: bool = True
 
     @property
     def path(self) -> Path:

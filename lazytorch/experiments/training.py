@@ -90,6 +90,7 @@ class Training(NetworkExperiment):
     )
 
     report = TRAINING
+    shares_work = True
     together = ("alpha", "optimizer.lr")
     smoke = (
         *("data=digits", "data.train_size=50", "data.test_size=50", "data.validation_size=20"),

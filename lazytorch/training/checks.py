@@ -3,6 +3,7 @@
 import math
 import numbers
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from ..anchored import Anchored
 from ..centered import CenteredModel
 from ..data import DeviceData
+from ..processes import Processes
 from .isolation import as_trained, undisturbed
 from .objective import Objective
+from .placement import random_states
 from .precision import data_type
 
 
@@ -142,12 +145,63 @@ def check_batches(model: Anchored, train: DeviceData, batch_size: int) -> None:
 
 
 @torch.no_grad()
+def check_independence(model: Anchored, train: DeviceData) -> None:
+    """Raise ValueError if the outputs of an example depend on others of its batch, which processes take parts of.
+
+    Tried on a copy at w_0, in training mode, unless that draws random numbers: then batch norm alone is looked for.
+    """
+    with as_trained(model):
+        net = at_start(model)
+    remedy = "train it in one process, in evaluation mode, or with a norm of each example (GroupNorm, LayerNorm)"
+    for name, part in net.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and (part.training or part.running_mean is None):
+            raise ValueError(
+                f"the statistics of the batch norm {name!r} would be those of each process's part: {remedy}"
+            )
+    x, _ = train.head(8)
+    with undisturbed(model):
+        before, whole, after = _states(x), net(x), _states(x)
+        if len(x) < 2 or not all(map(torch.equal, before, after)):
+            return
+        halves = torch.cat([net(part) for part in x.tensor_split(2)])
+    scale = whole.abs().max().clamp_min(torch.finfo(whole.dtype).tiny)
+    if not torch.allclose(halves / scale, whole / scale, rtol=0, atol=1e3 * torch.finfo(whole.dtype).eps):
+        raise ValueError(f"the outputs of an example depend on the others of its batch: {remedy}")
+
+
+def check_alike(processes: Processes, record: dict) -> None:
+    """Raise ValueError if another process trains something else, naming the first that differs."""
+    for rank, theirs in enumerate(processes.gather(record)):
+        for name, here in record.items():
+            if theirs.get(name) != here:
+                raise ValueError(
+                    f"process {rank} has another {name} ({theirs.get(name)!r}, process {processes.rank} {here!r}): the "
+                    f"processes of torchrun train one run together, give all of them the same"
+                )
+
+
+def check_visible(processes: Processes, path: Path) -> bool:
+    """Whether the first process has that file; ValueError if another has not, or another one."""
+    found = processes.gather(path.stat().st_size if path.exists() else None)
+    if len(set(found)) > 1:
+        raise ValueError(
+            f"{path} is {found[0]} bytes for process 0 and {found[processes.rank]} for process {processes.rank}: put "
+            f"the runs on a file system that all machines share"
+        )
+    return found[0] is not None
+
+
+@torch.no_grad()
 def at_start(model: Anchored) -> nn.Module:
     """A plain copy of the wrapped module at w_0."""
     net, initial = model.to_module(), model.initial_weights() | model.initial_buffers()
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         tensor.copy_(initial[name])
     return net
+
+
+def _states(x: Tensor) -> list[Tensor]:
+    return list(random_states(x.device, Processes()).values())
 
 
 def _check_loss(objective: Objective, outputs: Tensor, y: Tensor) -> None:

@@ -28,21 +28,23 @@ def evaluate(members: Sequence[Member], part: str) -> dict[Member, tuple[float, 
     """(loss, accuracy) of each model over all of ``part``, train, test or validation: unaugmented, in evaluation mode.
 
     Accuracy is None for floating targets. Members that fail, here or before, are left out. Sums accumulate on the
-    device and are read once. Models of one w_0 share the pass there, as in training; where theta = 0 the outputs are
-    known to be 0.
+    device and are read once; of several processes each takes a part of the examples. Models of one w_0 share the pass
+    there, as in training; where theta = 0 the outputs are known to be 0.
     """
     if not members:
         return {}
     data: DeviceData = getattr(members[0], part)
     if any(getattr(member, part) is not data for member in members):
         return {alone: result for member in members for alone, result in evaluate([member], part).items()}
+    processes = members[0].processes
     totals = torch.zeros(len(members), 2, dtype=torch.float64, device=data.inputs.device)
     with ExitStack() as stack:
         for member in members:
             stack.enter_context(undisturbed(member.model))
         moved = [member for member in members if member.has_not_failed and not _outputs_are_zero(member)]
         outputs_of = side_by_side(moved)
-        for x, y in data.ordered(batch_of(sum(theta.numel() for theta in members[0].model.parameters()))):
+        batch = batch_of(sum(theta.numel() for theta in members[0].model.parameters()))
+        for x, y in data.ordered(batch, processes.part):
             outputs = dict(zip(moved, outputs_of(x), strict=True))
             zeros = x.new_zeros((len(x), *members[0].output_shape), dtype=data.dtype)
             for total, member in zip(totals, members, strict=True):
@@ -53,7 +55,7 @@ def evaluate(members: Sequence[Member], part: str) -> dict[Member, tuple[float, 
             if not all(member.has_not_failed for member in moved):
                 moved = [member for member in moved if member.has_not_failed]
                 outputs_of = side_by_side(moved)
-    results = zip(members, totals.div(len(data)).tolist(), strict=True)
+    results = zip(members, processes.add_up(totals).div(len(data)).tolist(), strict=True)
     return {member: (loss, share_of(right, data)) for member, (loss, right) in results if member.has_not_failed}
 
 

@@ -56,20 +56,28 @@ class Loop:
 
     def __init__(self, members: Sequence[Member], epochs: int):
         self.members, self.epochs = list(members), epochs
-        self.stop, self.clock = StopRequest(), Clock()
+        self.stop, self.clock, self.processes = StopRequest(), Clock(), self.members[0].processes
+        self.signal = 0  # that has asked one of the processes to stop, once all know it
 
     def run(self) -> None:
         with self.stop, ExitStack() as opened:
             self._begin(opened)
             with self._progress() as self.progress, logging_redirect_tqdm():
-                while self.stop.signal is None and (waiting := [m for m in self.members if m.is_running(self.epochs)]):
+                while not self._is_stopping() and (waiting := [m for m in self.members if m.is_running(self.epochs)]):
                     self._epoch(_in_step(waiting))
             self.clock.share(self.members)
             for member in self.members:
                 if member.state.rows:
                     member.summary = _finish(member, self.epochs)
-        if self.stop.signal is not None:
-            raise KeyboardInterrupt(self.stop.signal)
+        if self.signal:
+            raise KeyboardInterrupt(self.signal)
+
+    def _is_stopping(self, step: int = 0) -> bool:
+        """Whether a process was asked to stop, which all do at one step; of several on a GPU where losses are read."""
+        device = self.members[0].device
+        if self.processes.count == 1 or device.type == "cpu" or step % READ_EVERY == 0:
+            self.signal = self.processes.largest(self.stop.signal or 0, device)
+        return self.signal > 0
 
     def _begin(self, opened: ExitStack) -> None:
         """Measure what is not yet measured, then open the records: what fails before leaves none."""
@@ -77,8 +85,10 @@ class Loop:
             opened.enter_context(forked_generators(device))
             with suppress(UnsupportedOperator):  # what was lost before is no matter of this run
                 check_lost(device)
+        with self.processes.together():
+            for member in self.members:
+                opened.enter_context(member.sink.claimed())
         for member in self.members:
-            opened.enter_context(member.sink.claimed())
             enter_training(member.model)
             if member.status != "diverged":
                 member.status, member.error = "running", None
@@ -96,7 +106,7 @@ class Loop:
         """One epoch, or what is left of it, of members in step; those that diverge drop out."""
         lead = group[0]
         data, settings = lead.train, lead.settings
-        restore_random(lead.state.random, settings.seed, lead.device)
+        restore_random(lead.state.random, settings.seed, lead.device, self.processes)
         self.progress.set_description(_describe(group), refresh=False)
         for member in group:
             for parameters in member.state.optimizer.param_groups:
@@ -104,18 +114,19 @@ class Loop:
         with matmul_precision(settings.precision):
             outputs_of = side_by_side(group)
             epoch, start = lead.position
-            for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=start):
-                step_together(group, outputs_of(x), y)
+            for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start, self.processes.part):
+                step_together(group, outputs_of(x) if len(x) else [None] * len(group), y)
                 self.progress.update(len(group))
-                left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
+                step = group[0].state.step
+                left = self._finite(group) if step % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
                     group, outputs_of = left, side_by_side(left)
-                if not group or self.stop.signal is not None:
+                if not group or self._is_stopping(step):
                     break
-        group, random = self._finite(group), random_states(lead.device)
+        group, random = self._finite(group), random_states(lead.device, self.processes)
         for member in group:
             member.state.random = random
-        if self.stop.signal is None:
+        if not self.signal:
             self._end_epoch(group)
         for member in group:
             if member.status == "running":
@@ -190,22 +201,30 @@ def _running(group: list[Member]) -> list[Member]:
     return [member for member in group if member.status == "running"]
 
 
-def step_together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor]], y: Tensor) -> None:
+def step_together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor] | None], y: Tensor) -> None:
     """A step of each member; what they share at w_0 is freed with ``outputs``, before anything else is done."""
     for member, output in zip(group, outputs, strict=True):
         with member.guarded():
-            _step(member, output().to(member.train.dtype), y)
+            _step(member, output, y)
 
 
-def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
-    """One step of SGD from the model's outputs on a batch. Nothing here waits for the device."""
-    loss = member.objective(outputs, y)
-    optimizer = member.state.optimizer
+def _step(member: Member, output: Callable[[], Tensor] | None, y: Tensor) -> None:
+    """One step of SGD on a batch, or on this process's part of it, for which there is no output if it is empty.
+
+    The gradient of the batch's mean loss is the sum of the parts', each with its share of the examples. Nothing here
+    waits for the device.
+    """
+    optimizer, totals = member.state.optimizer, torch.zeros_like(member.state.totals)
     optimizer.zero_grad()
-    loss.backward()
+    if output is not None:
+        outputs = output().to(member.train.dtype)
+        loss = member.objective(outputs, y)
+        loss.backward()
+        totals = torch.stack([loss.detach() * len(outputs), correct(outputs.detach(), y)])
+    share = member.share_of_batch(len(y))
+    member.state.totals += member.processes.add_up_gradients(member.model.parameters(), share, totals)
     optimizer.step()
     optimizer.zero_grad()  # those of one member are in memory at a time
-    member.state.totals += torch.stack([loss.detach() * len(outputs), correct(outputs.detach(), y)])
     member.state.step += 1
 
 

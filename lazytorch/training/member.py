@@ -8,6 +8,7 @@ import torch
 
 from ..anchored import Anchored
 from ..data import DeviceData
+from ..processes import Processes
 from .objective import Objective
 from .precision import autocast
 from .settings import Settings
@@ -19,7 +20,8 @@ from .state import State
 class Member:
     """``output_shape`` is that of one example; ``status`` and ``not_measured`` (probe -> why) are for the summary.
 
-    ``error`` is what a member ended with whose status is "failed", ``summary`` what came of it in the end.
+    ``processes`` train it, each on a part of every batch. ``error`` is what a member ended with whose status is
+    "failed", ``summary`` what came of it in the end.
     """
 
     state: State
@@ -32,6 +34,7 @@ class Member:
     fingerprints: dict[str, str]
     probes: list[Callable] = field(default_factory=list)
     sink: Sink = field(default_factory=Sink)
+    processes: Processes = field(default_factory=Processes)
     status: str = "running"
     not_measured: dict[str, str] = field(default_factory=dict)
     error: Exception | None = None
@@ -52,17 +55,26 @@ class Member:
         """Epochs, and steps of the next one."""
         return self.state.epoch, self.state.step
 
+    def share_of_batch(self, length: int) -> float:
+        """Which share of the next batch ``length`` examples are, those that this process has."""
+        if self.processes.count == 1:
+            return 1.0
+        size = self.settings.batch_size
+        return length / min(size, len(self.train) - self.state.step * size)
+
     def autocast(self):
         """The context to call the model in."""
         return autocast(self.settings.precision, self.device)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """An error inside is this member's own: it fails, and others go on."""
+        """An error inside is this member's own: it fails, and others go on; but of several processes none waits."""
         try:
             yield
         except Exception as error:
             self.error, self.status = error, "failed"
+            if self.processes.count > 1:
+                raise
 
     @property
     def has_not_failed(self) -> bool:

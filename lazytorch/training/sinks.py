@@ -96,3 +96,13 @@ class RunSink(Sink):
         """How the training has ended that did not finish, beside what the summary says already."""
         if not self.closed:
             self.run.write_summary((self.run.summary or {}) | end)
+
+
+class Follower(RunSink):
+    """What processes other than the first have: they go on from the run directory, and write nothing."""
+
+    claimed = Sink.claimed
+    opened = Sink.opened
+    append = Sink.append
+    save = Sink.save
+    close = Sink.close

@@ -14,18 +14,29 @@ from ..centered import CenteredModel
 from ..data import DeviceData, as_device_data
 from ..runs import RunDirectory
 from ..shared_start import separate
-from .checks import at_start, check_batches, check_counts, check_outputs, check_start, check_stopping, check_type
+from .checks import (
+    at_start,
+    check_alike,
+    check_batches,
+    check_counts,
+    check_independence,
+    check_outputs,
+    check_start,
+    check_stopping,
+    check_type,
+    check_visible,
+)
 from .fingerprints import loss_fingerprint, network_fingerprint
 from .loop import train as train_members
 from .member import Member
 from .objective import Objective, find_objective
 from .optimizer import make_optimizer
-from .placement import device_of
+from .placement import device_of, find_processes
 from .precision import autocast, data_type
 from .probes import STANDARD, declared_quantities, make_probes, name_of
 from .script import ScriptRun, describe, start_from
 from .settings import Settings
-from .sinks import RunSink
+from .sinks import Follower, RunSink
 from .state import State, check_fingerprints, check_model, check_settings, load_checkpoint
 
 Data = DeviceData | Dataset | tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]
@@ -35,6 +46,10 @@ class Trainer:
     """SGD with momentum on theta for R(D_eps f(theta)), with eta_t = lr / (1 + beta t) at epoch t.
 
     This is the paper's SGD on w for R(alpha h(w)) / alpha^2 at the same rate (Chizat, Oyallon & Bach 2019, sec. 3.2).
+
+    Processes that torchrun has started train one run: each takes a part of every batch (of the same permutation and
+    augmentation, whatever their number), gradients are added up in one message a step, the first process's weights are
+    everybody's, and it alone writes. The objective must be a mean over the examples of a batch.
 
     Args:
         model: a CenteredModel or LinearizedModel; the data follow it to its device. It is trained in training mode;
@@ -58,7 +73,8 @@ class Trainer:
 
     Raises:
         ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels; what
-            is not finite before the first step.
+            is not finite before the first step; processes that were given different things, or a module whose examples
+            influence each other, as by batch norm, in several processes.
     """
 
     def __init__(
@@ -84,7 +100,7 @@ class Trainer:
     ):
         if not isinstance(model, Anchored):
             raise TypeError(f"model is a {type(model).__name__}: wrap it, as lazytorch.CenteredModel(model, alpha)")
-        device = device_of(model)
+        device, processes = device_of(model), find_processes()
         counts = (batch_size, seed, precision, evaluate_every, patience, tolerance)
         settings = Settings(loss, lr, momentum, beta, *counts, compile=_compiled(model, compile))
         settings.check(device)
@@ -100,17 +116,24 @@ class Trainer:
         if validation is not None:
             check_outputs(model, train, validation, objective, autocast(precision, device))
         check_batches(model, train, batch_size)
+        if processes.count > 1:
+            check_independence(model, train)
+        processes.spread([*model.parameters(), *model.buffers()])
         self.model, self._record = model, describe(model, settings)
         self.fingerprints = _fingerprints(model, train, test, validation, objective, shape)
+        check_alike(processes, self._record | self.fingerprints)
         state = State(model, make_optimizer(model, settings), torch.zeros(2, dtype=torch.float64, device=device))
         made = make_probes(STANDARD if probes is None else probes, test.head(probe_size)[0])
         self.member = Member(state, train, test, validation, settings, objective, shape, self.fingerprints, list(made))
+        self.member.processes = processes
         if run_dir is None:
             return
         if not isinstance(run_dir, RunSink):
             sets = {"train": train, "test": test, "validation": validation}
             sizes = {f"{name}_size": len(data) for name, data in sets.items() if data is not None}
             run_dir = ScriptRun(RunDirectory(run_dir), model, [name_of(probe) for probe in made], probe_size, sizes)
+        if processes.rank > 0:
+            run_dir = Follower(run_dir.run)
         self.member.sink = run_dir
         run_dir.inform(self._record, self.fingerprints, declared_quantities(made))
 
@@ -146,7 +169,7 @@ class Trainer:
             raise ValueError("there is nothing to resume: give the Trainer a run_dir, or resume(path) a checkpoint")
         sink.goes_on = True
         path = sink.run.checkpoint("last")
-        if not path.exists():
+        if not check_visible(self.member.processes, path):
             return False
         saved = load_checkpoint(path)
         check_settings(path, saved["settings"], self._record)

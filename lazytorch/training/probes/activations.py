@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ...activations import ActivationCounts, activation_stability
+from ...activations import ActivationCounts, activation_counts
 from ...anchored import Anchored
 from ...centered import CenteredModel
 from ...functional import in_precision
+from ...processes import Processes
 from ..isolation import unmoved
+from ..placement import find_processes
 from .probe import Probe, Unsuitable, unsuitable
 
 
@@ -50,19 +52,21 @@ class ActivationStability(Probe):
 
     def __call__(self, model: Anchored) -> dict:
         counts, inputs = self._counts.pop(model, None), self._inputs.pop(model, None)
-        if counts is not None and counts.total:
-            stability = counts.stability()
-        else:  # where theta = 0 no pass was needed, and none seen
-            stability = self._by_two_passes(model, torch.cat(inputs) if inputs else self.x)
+        processes = find_processes()
+        if any(processes.gather(bool(inputs))):
+            counts = self._by_two_passes(model, torch.cat(inputs)) if inputs else ActivationCounts()
+        elif counts is None or not any(processes.gather(bool(counts.total))):
+            counts, processes = self._by_two_passes(model, self.x), Processes()  # theta = 0 takes no pass: none is seen
+        stability = counts.stability(processes)
         if math.isnan(stability["overall"]):
             raise Unsuitable("the network has no ReLU")
         return {"activation_stability": stability["overall"], "activation_stability_by_layer": stability["layers"]}
 
-    def _by_two_passes(self, model: Anchored, x: Tensor) -> dict:
+    def _by_two_passes(self, model: Anchored, x: Tensor) -> ActivationCounts:
         net, start = model.to_module().eval(), model.initial_weights() | model.initial_buffers()
         if model.epsilon == 0 or unmoved(model):
-            return activation_stability(net, start, start, x)
+            return activation_counts(net, start, start, x)
         start = {name: in_precision(t, torch.float64) for name, t in start.items()}
         end = model.weights(torch.float64) | model.buffers_at_w(torch.float64)
         with unsuitable("the network does not run in float64"):
-            return activation_stability(net, start, end, x)
+            return activation_counts(net, start, end, x)

@@ -7,6 +7,7 @@ from ...anchored import Anchored
 from ...functional import in_precision
 from ...kernels import empirical_ntk, kernel_distance, kernel_drift
 from ..isolation import unmoved
+from ..placement import find_processes
 from .probe import Probe, unsuitable
 
 
@@ -15,7 +16,7 @@ class KernelDrift(Probe):
 
     Both kernels are in evaluation mode, the one at w at ``weights(torch.float64)``. That at w_0 is computed once, and
     again only if w_0's own buffers have been updated: models that share their w_0 and are given one probe share it.
-    Cost: one forward and n K backward passes an evaluation.
+    Processes that train together share its tiles. Cost: one forward and n K backward passes an evaluation.
     """
 
     name = "ntk"
@@ -40,7 +41,8 @@ class KernelDrift(Probe):
     def _kernel(self, model: Anchored, weights: dict[str, Tensor]) -> Tensor:
         weights = {name: in_precision(t, torch.float64) for name, t in weights.items()}
         with unsuitable("no tangent kernel"):
-            return empirical_ntk(model.to_module().eval(), self.x, weights=weights)
+            net = model.to_module().eval()
+            return empirical_ntk(net, self.x, weights=weights, group=find_processes().group)
 
 
 class _Start:
