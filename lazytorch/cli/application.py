@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from .. import __version__
 from ..experiments import Experiment, Outcome, perform_together
 from ..experiments.compose import compose
 from ..progress import SWITCH
-from ..training.placement import is_first_process
+from ..training.placement import is_first_process, join_tasks
 from ..training.versions import versions
 from .arguments import ordered, readable
+from .devices import lease_device
 from .errors import explain, one_line
 from .help import print_help
 from .results import closing_table, result_line
@@ -95,14 +97,19 @@ class Application:
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())  # the user's own modules
         job = HydraConfig.get()
+        join_tasks()
+        if not is_first_process():
+            _fall_silent()
         sweep = Sweep.current() if job.mode == RunMode.MULTIRUN else None
         record = Record(job.job.num, sweep.shorten(job.overrides.task)) if sweep else Record(0)
         if cfg.get("plan"):
             self._keep_to_plan(cfg, job)
             return
-        if sweep:
+        if sweep and is_first_process():
             sweep.begin(record)
         try:  # an error that is raised here would have hydra end the sweep
+            if sweep and job.launcher._target_.endswith("JoblibLauncher"):
+                lease_device(Path(sweep.folder), job.launcher.n_jobs)
             experiment = compose(cfg, _default_name(job.runtime.choices))
             if sweep and experiment.fused:
                 _check_launcher(job.launcher._target_, "sweep.fused")
@@ -158,12 +165,13 @@ class Application:
         if self.to_plan:
             Sweep.end_current()
             return int(self.failed)
-        records, members = self.records, 0
+        records, members, unsaid = self.records, 0, {KILLED}
         if sweep := Sweep.current():
             records, members = Sweep.end_current(), sweep.members
+            unsaid |= {record.error for record in records if sweep.is_elsewhere}
         if len(records) > 1 and any(record.directory for record in records) and is_first_process():
             print(closing_table(records), file=sys.stderr)
-        _say_failures(records, members)
+        _say_failures(records, members, unsaid)
         paths = [Path(record.directory) for record in records if record.directory]
         for path in dict.fromkeys(path.parent if sweep else path for path in paths):
             print(path)
@@ -173,7 +181,7 @@ class Application:
         """Keep, and print, what has come of runs that ended together; an error again is counted only, in the end."""
         known = {record.error for record in (sweep.records() if sweep else [])}
         records = [_with_outcome(record, outcome) for record, outcome in done]
-        for record in records:
+        for record in records if is_first_process() else []:
             (sweep.leave if sweep else self.records.append)(record)
         where = f"[{sweep.where()}] " if sweep else ""
         for record, (_, outcome) in zip(records, done, strict=True):
@@ -199,10 +207,11 @@ def _version() -> str:
     return f"lazytorch {__version__} ({others})"
 
 
-def _say_failures(records: list[Record], members: int) -> None:
+def _say_failures(records: list[Record], members: int, unsaid: Container[str | None]) -> None:
+    """Each error once, where it has not been said as it happened, and how many members had it."""
     for error, count in Counter(record.error for record in records if record.error).items():
         first = next(record for record in records if record.error == error)
-        if error == KILLED:
+        if error in unsaid:
             _say(_failed(first))
         if count > 1:
             _say(f"{count} of {max(members, len(records))} members failed as {first.overrides} did")

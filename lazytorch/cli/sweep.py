@@ -33,12 +33,16 @@ class Record:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The members' records are in ``folder``; ``members`` is how many there are, 0 if unknown; ``keys`` are varied."""
+    """The members' records are in ``folder``; ``members`` is how many there are, 0 if unknown; ``keys`` are varied.
+
+    ``is_elsewhere``: whether what they say goes to logs of their own, as under Slurm.
+    """
 
     folder: str
     members: int
     keys: tuple[str, ...]
     started: float
+    is_elsewhere: bool
 
     @classmethod
     def current(cls) -> "Sweep | None":
@@ -115,7 +119,9 @@ class SweepCallback(Callback):
         members, keys = count_members([*given, *(f"{key}={value}" for key, value in fixed.items() if key not in own)])
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             members = 0
-        os.environ[VARIABLE] = json.dumps(asdict(Sweep(str(folder), members, tuple(keys), time.time())))
+        is_elsewhere = "submitit" in config.hydra.launcher._target_
+        sweep = Sweep(str(folder), members, tuple(keys), time.time(), is_elsewhere)
+        os.environ[VARIABLE] = json.dumps(asdict(sweep))
 
 
 def count_members(overrides: list[str]) -> tuple[int, list[str]]:

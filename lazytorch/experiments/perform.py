@@ -14,6 +14,7 @@ from pathlib import Path
 from ..processes import Processes
 from ..reports import Claim
 from ..runs import RunDirectory, identity, label, locate, to_json
+from ..training.interrupt import hand_on, stopping_signals
 from ..training.placement import find_device, find_processes
 from ..training.sinks import failure
 from ..training.tensorboard import TensorBoard
@@ -69,7 +70,7 @@ def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
     # Several may be one run. The order of locks is the same in every process, so that none waits for another in a ring.
     distinct = {outcome.directory.path: outcome for outcome in outcomes}
     problem = experiments[0].problem()
-    with ExitStack() as locks, _terminable():
+    with _terminable(), ExitStack() as locks:
         begun = [
             (distinct[path], run)
             for path in sorted(distinct)
@@ -227,7 +228,7 @@ def _note(outcome: Outcome, run: Run, end: dict) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM as a KeyboardInterrupt, so that what is finished is kept."""
+    """A signal to stop as a KeyboardInterrupt, so that what is finished is kept; in the end it is handed on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -235,8 +236,18 @@ def _terminable() -> Iterator[None]:
     def stop(number, _):
         raise KeyboardInterrupt(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [number for number in stopping_signals() if number != signal.SIGINT]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
+    except KeyboardInterrupt as stopped:
+        _restore(before)
+        hand_on(stopped.args[0] if stopped.args else signal.SIGINT)
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _restore(before)
+
+
+def _restore(handlers: dict) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

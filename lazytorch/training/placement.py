@@ -4,6 +4,7 @@ import atexit
 import hashlib
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,19 @@ def find_processes() -> Processes:
         dist.init_process_group()
         atexit.register(dist.destroy_process_group)
     return Processes(dist.group.WORLD if dist.get_world_size() > 1 else None)
+
+
+def join_tasks() -> None:
+    """Where a scheduler has started several tasks of one job (Slurm, by submitit), be one of the processes of a run."""
+    submitit = sys.modules.get("submitit")
+    if submitit is None or "RANK" in os.environ:
+        return
+    try:
+        tasks = submitit.helpers.TorchDistributedEnvironment()
+    except RuntimeError:  # in no job
+        return
+    if tasks.world_size > 1:
+        tasks.export(set_cuda_visible_devices=False)
 
 
 def find_device(name: str) -> torch.device:
