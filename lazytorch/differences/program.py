@@ -95,13 +95,13 @@ class Program:
 
     def check_dependence(self, varying: set[str]) -> None:
         """Raise UntraceableModule if no output depends on any of the tensors ``varying``, whatever the inputs say."""
-        if not self._decisions.taken and not any(node.op == "output" for node, _ in self._dependent(varying)):
+        if not self._decisions.taken and not any(node.op == "output" for node, _ in self.dependent(varying)):
             raise UntraceableModule(
                 f"nothing that {self.module} returns depends on theta: its forward calls another module (by a closure, "
                 f"say), which a copy does not take along; make it a method, or wrap that module"
             )
 
-    def _dependent(self, varying: set[str]) -> Iterator[tuple[Any, list]]:
+    def dependent(self, varying: set[str]) -> Iterator[tuple[Any, list]]:
         """The nodes that depend on these tensors, with those of their arguments that do."""
         dependent = {node for node, name in self.names.items() if name in varying}
         for node in self.nodes:
@@ -113,7 +113,7 @@ class Program:
 
     def check_rules(self, varying: set[str], epsilon: float) -> None:
         """Raise UnsupportedOperator for the first operator that depends on the tensors ``varying`` and lacks a rule."""
-        for node, arguments in self._dependent(varying):
+        for node, arguments in self.dependent(varying):
             continuous = any(map(is_continuous, pytree.tree_leaves([argument.meta["val"] for argument in arguments])))
             operator = isinstance(node.target, torch._ops.OpOverload) and needs_rule(node.target, epsilon)
             if operator and continuous and not find_rule(node.target):
