@@ -192,6 +192,15 @@ DECLARED = (
         log=True,
         in_summary=True,
     ),
+    Quantity(
+        "kappa",
+        "|D^2 f(w_0)| / (alpha |Df(w_0)|^2) on the probe inputs, a lower bound: training is lazy where it is << 1",
+        r"$\kappa(w_0)$",
+        digits=".2e",
+        tag="laziness/kappa",
+        log=True,
+        in_summary=True,
+    ),
     Quantity("theta_norm", "|theta|, theta = alpha (w - w_0)", r"$|\theta|$", tag="optimisation/theta_norm"),
     Quantity("learning_rate", "the learning rate of the next epoch", "learning rate", tag="optimisation/learning_rate"),
     Quantity(

@@ -88,7 +88,7 @@ class LinearDynamics:
         self.eigenvalues = values.where(self._trained, 0.0)
         self._rates = 2 / (n * outputs) * self.eigenvalues
         self._shape = n, outputs
-        self._targets = _as_outputs("targets", targets, n, outputs).to(values)
+        self._targets = as_outputs("targets", targets, n, outputs).to(values)
         self._start = _start("start", start, n, outputs).to(values)
         self._residual = self._vectors.T @ (self._start - self._targets).flatten()
         self.clipped = int((~self._trained).sum())
@@ -113,7 +113,7 @@ class LinearDynamics:
         self._test_map = -2 / (n * outputs) * (kernel_matrix(kernel).to(self._vectors) @ self._vectors)
         self._test_start = _start("test_start", start, m, outputs).to(self._vectors)
         if targets is not None:
-            self._test_targets = _as_outputs("test_targets", targets, m, outputs).to(self._vectors)
+            self._test_targets = as_outputs("test_targets", targets, m, outputs).to(self._vectors)
 
     def largest_stable_step(self, momentum: float = 0.0) -> float:
         """The step size 2 (1 + mu) / (c lambda_max) = (1 + mu) n K / lambda_max, below which descent converges."""
@@ -190,7 +190,7 @@ def descent_time(rates: Tensor, steps: Tensor, lr: float, momentum: float) -> Te
     return lr * state[..., 0]
 
 
-def _as_outputs(name: str, targets: Tensor, n: int, outputs: int) -> Tensor:
+def as_outputs(name: str, targets: Tensor, n: int, outputs: int) -> Tensor:
     """``targets`` (n, K), or those that integer labels (n,) stand for."""
     if targets.shape == (n,) and not targets.is_floating_point():
         if not 0 <= targets.min() <= targets.max() < outputs:
