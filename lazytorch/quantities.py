@@ -68,7 +68,7 @@ DECLARED = (
     # What is varied.
     Quantity("alpha", "the scale, in (0, inf]", r"scale $\alpha$", log=True),
     Quantity("lr", "the learning rate at epoch 0", r"learning rate $\eta_0$", log=True),
-    Quantity("width", "the factor on the channels, or the units of a layer", "width", log=True),
+    Quantity("width", "the factor on the channels, or the units of a layer", "width", digits="g", log=True),
     Quantity("epoch", "epochs since the start", "epoch", digits="g"),
     Quantity("step", "steps of the optimizer since the start", "step", digits="g"),
     Quantity("filters", "filters of random features", "filters", digits="g", log=True),

@@ -25,6 +25,7 @@ QUANTITIES = (
         "hessian", "lambda_k of the Hessian", r"$\lambda_k(H)$", log=True, color=VERMILION, marker="s", linestyle="--"
     ),
     Quantity("loss", "L = |h - y|^2 / 2n", r"loss $L$", digits=".1e", log=True),
+    Quantity("threshold", "of the loss, which is just below", r"loss $L$, at most", digits=".0e", log=True),
     Quantity("difference", "the largest relative difference", "relative difference", log=True, color=GREEN, marker="^"),
     Quantity("weyl_bound", "|sum_i r_i D^2 h_i| / n over the smallest of them", "Weyl's bound", log=True, color=GREEN),
 )
@@ -58,7 +59,7 @@ class Hessian(NetworkExperiment):
             _spectrum(END, "at the minimum"),
             Panel(
                 "losses",
-                x="loss",
+                x="threshold",
                 y="difference",
                 bounds=("weyl_bound",),
                 guides=(0.5,),
@@ -91,7 +92,10 @@ class Hessian(NetworkExperiment):
             source="the Hessian at an interpolating minimum is J^T J / n",
         ),
     )
-    smoke = ("data.train_size=10", "data.test_size=10", "model.width=8", "losses=[1e-1,1e-3]", "count=3")
+    smoke = (
+        *("data.train_size=10", "data.test_size=10", "model.width=8"),
+        *("losses=[1e-1,1e-3]", "count=3", "iterations=50"),
+    )
 
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range, or that full-batch training has no use for."""
@@ -113,7 +117,8 @@ class Hessian(NetworkExperiment):
         for level in run.progress(_descent(net, x, labels, levels, self.iterations), "losses"):
             place = {0: START, len(levels): END}.get(level, "")
             rows = run.part("spectra", lambda place=place: self._spectra(net, x, labels, place), level=level)
-            run.part("losses", lambda rows=rows: _compare(rows), level=level)
+            threshold = {"threshold": levels[level - 1]} if level else {}
+            run.part("losses", lambda rows=rows, t=threshold: t | _compare(rows), level=level)
         rows = run.table("losses")
         near = [row for row in rows if row["loss"] <= NEAR]
         return {
@@ -149,7 +154,7 @@ def _descent(net: nn.Module, x: Tensor, labels: Tensor, levels: list[float], ite
 
     yield 0
     for index, level in enumerate(levels, start=1):
-        while closure() > level:
+        while not closure() <= level:
             if iterations <= 0:
                 return
             optimizer.step(closure)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..anchored import check_alpha
 from ..centered import CenteredModel
-from ..quantities import BLUE, GREEN, VERMILION, Quantity
+from ..quantities import BLUE, GREEN, PURPLE, VERMILION, Quantity
 from ..reports import Claim, Figure, Panel, Report, Table
 from ..theory import kappa
 from .experiment import Experiment
@@ -25,9 +25,7 @@ QUANTITIES = (
     Quantity("kappa_centered", "of alpha (h - h(w_0))", r"$\alpha (h - h(w_0))$", log=True, color=BLUE),
     Quantity("kappa_scaled", "of alpha h", r"$\alpha h$", log=True, color=VERMILION, marker="s"),
     Quantity("kappa_limit", "|h| |D^2 h| / |Dh|^2", r"$|h|\, |D^2h| / |Dh|^2$", log=True, color=VERMILION),
-    Quantity(
-        "kappa_factor", "with the factor m^(-1/2)", r"$b_j \sim N(0, 1)$, factor $m^{-1/2}$", log=True, color=BLUE
-    ),
+    Quantity("kappa_factor", "with the factor", r"$b_j \sim N(0, 1)$, factor $m^{-1/2}$", log=True, color=PURPLE),
     Quantity("kappa_plain", "without the factor", r"$b_j \sim N(0, 1/m)$", log=True, color=GREEN, marker="^"),
 )
 
@@ -64,7 +62,7 @@ class Kappa(Experiment):
                 guides=(-1,),
                 xscale="log",
                 ylabel="κ(w₀)",
-                title="scale",
+                title="against the scale",
             ),
             Panel(
                 "widths",
@@ -72,7 +70,7 @@ class Kappa(Experiment):
                 y=("kappa_factor", "kappa_plain"),
                 guides=(-0.5, -1),
                 ylabel="κ(w₀)",
-                title="width",
+                title="against the width",
             ),
             caption="Left kappa of the centered model and of alpha h, whose limit is dashed; right kappa of "
             "h = m^(-1/2) sum_j b_j sigma(a_j . x) with weights from N(0, 1), and of the same function without the "

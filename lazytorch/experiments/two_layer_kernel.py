@@ -65,10 +65,10 @@ class TwoLayerKernel(Experiment):
     report: ClassVar[Report] = Report(
         Figure(
             "two_layer_kernel",
-            Panel("kernels", x="width", y="gap", guides=(-0.5,), title="start"),
-            Panel("networks", x="width", y="moved", guides=(-0.5,), title="training"),
-            Panel("curves", x="rate", y="residual_share", by="width", bounds=("decay_bound",), title="training"),
-            Panel("curves", x="rate", y="smallest", by="width", bounds=("half",), title="training"),
+            Panel("kernels", x="width", y="gap", guides=(-0.5,), title="kernel at the start"),
+            Panel("networks", x="width", y="moved", guides=(-0.5,), title="kernel in training"),
+            Panel("curves", x="rate", y="residual_share", by="width", bounds=("decay_bound",), title="residual"),
+            Panel("curves", x="rate", y="smallest", by="width", bounds=("half",), title="smallest eigenvalue"),
             caption="Operator norms. Below |u - y|^2 over its start and lambda_min(H(t)) / lambda_0, means over draws; "
             "dashed exp(-lambda_0 t), and the 1/2 from which it follows.",
         ),

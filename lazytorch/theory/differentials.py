@@ -36,13 +36,13 @@ class Differentials(Jacobian):
 
     def second(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """B(u, v), (n K,), for u and v (P,): the gradient of u . B_c v in c."""
-        u, v = self._directions(u), self._directions(v)
+        left, right = self._directions(u), self._directions(v)
         with self._plainly():
             parts = []
             for batch in self._batches:
                 outputs = self._network(batch)[0]
                 c = torch.zeros_like(outputs, requires_grad=True)
-                parts += _gradients(_dot(self._product(outputs, c, v), u), [c])
+                parts += _gradients(_dot(self._product(outputs, c, right), left), [c])
         return torch.cat(parts).flatten().detach().cpu().numpy()
 
     def contracted(self, c: np.ndarray) -> LinearOperator:

@@ -46,11 +46,11 @@ def kappa(net: nn.Module, x: Tensor | tuple[Tensor, ...], y: Tensor, starts: int
     """kappa(w) = |h(w) - y| |D^2 h(w)| / |Dh(w)|^2 of ``net`` at its weights: training is lazy where it is << 1.
 
     h maps the trainable parameters to the outputs on ``x``, in L2 of the empirical measure, |z|^2 = sum_i |z_i|^2 / n;
-    the norms of the differentials are operator norms, |D^2 h| = max |D^2 h(u, v)| over unit u and v. Before training,
-    the step that would make the linearized model fit changes Dh by about kappa |Dh|. kappa is the same in w and in any
-    multiple of w. Of alpha h it is kappa / alpha if h(w) = 0, else it goes to |h(w)| |D^2 h(w)| / |Dh(w)|^2 as alpha
-    grows. A :class:`lazytorch.CenteredModel` is taken as the function of theta that it is: its kappa at theta = 0 is
-    |y| |D^2 f(w_0)| / (alpha |Df(w_0)|^2), and 0 at alpha = inf.
+    the norms of the differentials are operator norms, |D^2 h| = max |D^2 h(u, v)| over unit u and v. A step of length
+    |h - y| / |Dh|, the shortest with which the linearized model can fit, changes Dh by kappa |Dh| at most, to first
+    order. kappa is the same in w and in any multiple of w. Of alpha h it is kappa / alpha if h(w) = 0, else it goes to
+    |h(w)| |D^2 h(w)| / |Dh(w)|^2 as alpha grows. A :class:`lazytorch.CenteredModel` is taken as the function of theta
+    that it is: its kappa at theta = 0 is |y| |D^2 f(w_0)| / (alpha |Df(w_0)|^2), and 0 at alpha = inf.
 
     |Dh| is exact (Lanczos). |D^2 h| is a **lower bound**, the largest that ``starts`` random starts come to: from
     u = v, the steps c = D^2 h(u, v), u = B_c v and v = B_c u, normalised, with B_c = D^2 (c . h), maximise
@@ -124,8 +124,8 @@ def _ascent(differentials: Differentials, start: np.ndarray) -> float:
         if value <= (1 + GROWTH) * previous:  # 0 too
             break
         matrix = differentials.contracted(c / value)
-        u = _unit(matrix @ v)
-        v = _unit(matrix @ u)
+        u = _unit(matrix.matvec(v))
+        v = _unit(matrix.matvec(u))
     return value
 
 
