@@ -81,9 +81,8 @@ class Hessian(NetworkExperiment):
             source="Weyl's inequality",
         ),
         Claim(
-            f"below a loss of {NEAR:g} the relative difference falls like its square root, or somewhat faster, as the "
-            "residual that is left turns (slope from 0.45 to 0.75)",
-            lambda summary: None if summary["slope"] is None else 0.45 < summary["slope"] < 0.75,
+            f"below a loss of {NEAR:g} the relative difference falls at least like its square root (slope above 0.45)",
+            lambda summary: None if summary["slope"] is None else summary["slope"] > 0.45,
             source="the residual's part of the Hessian is linear in the residual",
         ),
         Claim(
