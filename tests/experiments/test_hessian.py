@@ -29,7 +29,7 @@ def test_wrong_numbers_fail_the_claims():
     right = {"kernel_error": 1e-14, "over_bound": 0.3, "slope": 0.52, "loss": 1e-9, "difference": 1e-6}
     assert all(check(right) for check in (shared, weyl, slope, near))
     assert not shared(right | {"kernel_error": 1e-6}) and not weyl(right | {"over_bound": 1.01})
-    assert not slope(right | {"slope": 1.0})  # as if quadratic in the residual
+    assert not slope(right | {"slope": 0.25})  # as if it fell like the residual's square root
     assert not near(right | {"difference": 0.01}) and near(right | {"loss": 1e-6}) is None
 
 
