@@ -88,7 +88,8 @@ def test_members_that_finish_fail_or_are_killed(submit, folder):
 
 @pytest.mark.parametrize("tasks", (1, 2))
 def test_a_preempted_job_is_queued_again_and_goes_on(slurm, submit, folder, lazytorch, tiny, tasks):
-    job = submit(*LONG, "probes=[]", f"hydra.launcher.tasks_per_node={tasks}", f"hydra.launcher.gpus_per_node={2 - tasks}")
+    launcher = {"tasks_per_node": tasks, "gpus_per_node": 2 - tasks}
+    job = submit(*LONG, "probes=[]", *(f"hydra.launcher.{name}={value}" for name, value in launcher.items()))
     wait_until(lambda: len(rows(folder / "runs")) >= 4 or job.poll() is not None)
     number = ask(slurm, "squeue", "--noheader", "--states=R", "--format=%A").split()[0]
     ask(slurm, "scancel", "--signal=USR2", number)
