@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from .function import add_product
 from .pair import Pair, apply, chosen, rule
-from .pointwise import pointwise, scaled, scaled_by, sigmoid, sigmoid_between, tanh
+from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
 
 aten = torch.ops.aten
 
@@ -101,8 +101,13 @@ def log_sigmoid_forward(epsilon, out, x):
 
 @pointwise(aten.silu, backward=aten.silu_backward)
 def silu(epsilon, x):
-    """x s(x), a product."""
-    return x.difference * torch.sigmoid(x.value(epsilon)) + x.primal * sigmoid(epsilon, x)
+    """x s(x), a product, with D s = tanh(eps d / 2) (s(a) + s(b) - 2 s(a) s(b)) / eps."""
+    a, d = x
+    if epsilon == 0:
+        return aten.silu_backward(d, a)
+    start, end = torch.sigmoid(a), torch.sigmoid(x.value(epsilon))
+    slope = torch.add(start, end).addcmul_(start, end, value=-2).mul_(torch.mul(d, epsilon / 2).tanh_())
+    return add_product(end.mul_(d), a, slope, value=1 / epsilon)
 
 
 @pointwise(aten.mish, backward=aten.mish_backward)
