@@ -185,7 +185,7 @@ class Program:
             return out
         try:
             with torch.no_grad() if node in self._stopped else nullcontext():
-                return on_pairs(node.target, epsilon, out, varying, args, kwargs)
+                return _moved(node.target, epsilon, out, varying, args, kwargs)
         except UnsupportedOperator as error:
             module = node.meta.get("module") or "(root)"
             raise UnsupportedOperator(f"operator {node.target} (in module '{module}'): {error}") from error
@@ -222,10 +222,16 @@ def _at_w_0(node, values: dict):
     return node.target(*args, **kwargs)
 
 
-def on_pairs(operator, epsilon: float, out, varying: list, args: tuple, kwargs: dict):
-    """``out``, what the operator returned at w_0, with its divided difference; ``varying``: those of its arguments."""
+def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
+    """``out``, what the operator returned at w_0, together with its divided difference where it depends on theta."""
+    varying = [leaf for leaf in pytree.tree_leaves((args, kwargs), is_leaf=varies) if varies(leaf)]
+    return _moved(operator, epsilon, out, varying, args, kwargs) if varying else out
+
+
+def _moved(operator, epsilon: float, out, varying: list, args: tuple, kwargs: dict):
+    """As :func:`on_pairs`, which of the arguments depend on theta being known."""
     if isinstance(varying[0], Ends):
-        return _on_ends(operator, epsilon, out, varying, args, kwargs)
+        return _on_ends(operator, epsilon, out, args, kwargs)
     rule = find_rule(operator)
     if all(isinstance(leaf, Discrete) for leaf in varying) and not is_random(operator):
         result = _jump(operator, epsilon, out, args, kwargs)
@@ -238,13 +244,11 @@ def on_pairs(operator, epsilon: float, out, varying: list, args: tuple, kwargs: 
     return _wrap(out, result, epsilon)
 
 
-def _on_ends(operator, epsilon: float, out, varying: list, args: tuple, kwargs: dict):
+def _on_ends(operator, epsilon: float, out, args: tuple, kwargs: dict):
     if not follows_rule(operator):
         return at_both(operator, out, args, kwargs)
-    *varying, args, kwargs = pytree.tree_map(
-        lambda leaf: as_difference(leaf, epsilon), (*varying, args, kwargs), is_leaf=varies
-    )
-    result = on_pairs(operator, epsilon, out, varying, args, kwargs)
+    args, kwargs = pytree.tree_map(lambda leaf: as_difference(leaf, epsilon), (args, kwargs), is_leaf=varies)
+    result = on_pairs(operator, epsilon, out, args, kwargs)
     return pytree.tree_map(lambda leaf: as_ends(leaf, epsilon), result, is_leaf=varies)
 
 

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from .function import Function, once_differentiable
-from .pair import Pair, apply, chosen, rule
+from .pair import Pair, apply, rule, within
 from .pointwise import exp, scaled_by
 
 aten = torch.ops.aten
@@ -65,8 +65,8 @@ class _Softmax(Function):
 
         if epsilon == 0:
             return near()
-        small = centered.abs().amax(dim, keepdim=True) <= 1 / epsilon
-        return chosen(small, near, lambda: (at_w - out).div_(epsilon))
+        size = centered.abs().amax(dim, keepdim=True)
+        return within(size, 1 / epsilon, near, lambda: (at_w - out).div_(epsilon))
 
     @staticmethod
     @once_differentiable
