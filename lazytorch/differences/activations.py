@@ -38,7 +38,8 @@ def normal_distribution(epsilon, x):
     def near():
         mean = torch.zeros_like(a)
         for t, w in POINT if epsilon == 0 else FINE if a.dtype == torch.float64 else COARSE:
-            mean.add_(torch.add(a, d, alpha=epsilon * t).square_().mul_(-0.5).exp_(), alpha=w)
+            point = torch.add(a, d, alpha=epsilon * t)
+            mean.add_(torch.mul(point, point).mul_(-0.5).exp_(), alpha=w)
         return mean.mul_(d)
 
     def far():
