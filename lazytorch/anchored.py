@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from .functional import in_precision, kept_without_graph, real_parts
+from .functional import in_precision, kept_without_graph, read, real_parts
 
 
 class Anchored(nn.Module):
@@ -141,22 +141,25 @@ class Anchored(nn.Module):
 
         0 at alpha = inf.
         """
-        theta, initial = self.theta(), self._initial()
-        return self._ratio(list(theta.values()), [initial[name] for name in theta])
+        return self._displacements({"": list(self.theta)})[""]
 
     def displacement_by_module(self) -> dict[str, float | None]:
         """Module path -> |w - w_0| / |w_0| of its own parameters (weight and bias together); None where |w_0| = 0."""
         groups: dict[str, list[str]] = {}
-        theta, initial = self.theta(), self._initial()
-        for name in theta:
+        for name in self.theta:
             groups.setdefault(name.rpartition(".")[0], []).append(name)
-        return {
-            path: self._ratio([theta[n] for n in names], [initial[n] for n in names]) for path, names in groups.items()
-        }
+        return self._displacements(groups)
 
-    def _ratio(self, theta: list[Tensor], initial: list[Tensor]) -> float | None:
-        norm = euclidean_norm(initial)
-        return self.epsilon * euclidean_norm(theta) / norm if norm > 0 else None
+    def _displacements(self, groups: Mapping[str, list[str]]) -> dict[str, float | None]:
+        theta, initial = self.theta(), self._initial()
+        squares = squared_norms([*theta.values(), *(initial[name] for name in theta)])
+        moved, start = dict(zip(theta, squares, strict=False)), dict(zip(theta, squares[len(theta) :], strict=True))
+
+        def ratio(names: list[str]) -> float | None:
+            norm, of_start = (math.sqrt(sum(of[name] for name in names)) for of in (moved, start))
+            return self.epsilon * norm / of_start if of_start > 0 else None
+
+        return {path: ratio(names) for path, names in groups.items()}
 
     def theta_norm(self) -> float:
         """|theta|, in float64."""
@@ -225,7 +228,12 @@ Mapping.register(Tensors)  # beside its methods it would pass on equality by val
 
 def euclidean_norm(tensors: list[Tensor]) -> float:
     """The norm of all entries together, accumulated in float64."""
-    return math.sqrt(sum(real_parts(t.detach()).double().square().sum().item() for t in tensors))
+    return math.sqrt(sum(squared_norms(tensors)))
+
+
+def squared_norms(tensors: list[Tensor]) -> list[float]:
+    """The squared norm of each, accumulated in float64, which are read at once."""
+    return read(real_parts(t.detach()).double().square().sum() for t in tensors)
 
 
 def check_alpha(alpha: float) -> float:

@@ -1,6 +1,7 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,7 @@ from .compiled import Backend, applies, output_difference, run_compiled
 from .differences import Pair, Program
 from .differences.pair import is_continuous, varies
 from .differences.program import Observer
-from .functional import call, forward_differentiable
+from .functional import call, forward_differentiable, read
 from .noise import LARGEST_NOISE, Coarsest
 from .signature import Latest, signature_of
 from .traces import Programs, Traces
@@ -249,7 +250,8 @@ class CenteredModel(Anchored):
 
 
 def _find_updated(model: CenteredModel, _) -> None:
-    model._updated |= {name for name, change in model.buffer_differences().items() if change.any()}
+    changes = model.buffer_differences()
+    model._updated |= set(itertools.compress(changes, read(change.any() for change in changes.values())))
 
 
 def _without_autocast(device: str):
