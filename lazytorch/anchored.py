@@ -61,10 +61,15 @@ class Anchored(nn.Module):
 
         At alpha = inf it is the limit, see :class:`Anchored`. A mapping that is also the module of these parameters.
         """
-        theta: Tensors = self._modules["theta"]  # type: ignore[assignment]
-        if (names := theta().keys()) != self._theta_names:
+        self._thetas()
+        return self._modules["theta"]  # type: ignore[return-value]
+
+    def _thetas(self) -> dict[str, Tensor]:
+        """Theta as a dict."""
+        theta = self._modules["theta"]()
+        if theta.keys() != self._theta_names:
             raise RuntimeError(
-                f"theta has been parametrized or pruned ({next(iter(names ^ self._theta_names))}), which would "
+                f"theta has been parametrized or pruned ({next(iter(theta.keys() ^ self._theta_names))}), which would "
                 f"leave it where it is: parametrize the network, and wrap that"
             )
         return theta
@@ -190,7 +195,9 @@ class Tensors(nn.Module):
                 place._buffers[leaf] = tensor
 
     def __call__(self) -> dict[str, Tensor]:
-        return dict((*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)))
+        found: dict[str, Tensor] = {}
+        _collect(self, "", found)
+        return found
 
     def __getitem__(self, name: str) -> Tensor:
         *path, leaf = name.split(".")
@@ -221,6 +228,14 @@ class Tensors(nn.Module):
 
     def items(self):
         return self().items()
+
+
+def _collect(module: nn.Module, prefix: str, found: dict[str, Tensor]) -> None:
+    """As ``named_parameters`` and ``named_buffers`` do, several times as fast: it is done at every call of a model."""
+    for own in (module._parameters, module._buffers):
+        found |= {prefix + name: tensor for name, tensor in own.items() if tensor is not None}
+    for name, part in module._modules.items():
+        _collect(part, f"{prefix}{name}.", found)
 
 
 Mapping.register(Tensors)  # beside its methods it would pass on equality by value, which a module has not

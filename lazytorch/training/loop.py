@@ -20,7 +20,7 @@ from .evaluation import evaluate, share_of, side_by_side
 from .interrupt import StopRequest
 from .isolation import enter_training
 from .member import Member
-from .objective import correct
+from .objective import converting, correct
 from .placement import forked_generators, random_states, restore_random
 from .precision import matmul_precision
 from .probes import Probe, Unsuitable, measured, name_of
@@ -105,7 +105,10 @@ class Loop:
             outputs_of = side_by_side(group)
             epoch, start = lead.position
             for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=start):
-                step_together(group, outputs_of(x), y)
+                if lead.is_in_one_graph:
+                    step_in_one_graph(lead, x, y)
+                else:
+                    step_together(group, outputs_of(x), y)
                 self.progress.update(len(group))
                 left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
@@ -197,15 +200,26 @@ def step_together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor
             _step(member, output().to(member.train.dtype), y)
 
 
+def step_in_one_graph(member: Member, x: Tensor, y: Tensor) -> None:
+    """As :func:`step_together`, of one member, see :meth:`lazytorch.CenteredModel.differentiate`."""
+    with member.guarded():
+        with member.autocast():
+            loss, outputs = member.model.differentiate(converting(member.objective, member.train.dtype), y, x)
+        _descend(member, loss, outputs, y)
+
+
 def _step(member: Member, outputs: Tensor, y: Tensor) -> None:
     """One step of SGD from the model's outputs on a batch. Nothing here waits for the device."""
     loss = member.objective(outputs, y)
-    optimizer = member.state.optimizer
-    optimizer.zero_grad()
+    member.state.optimizer.zero_grad()
     loss.backward()
-    optimizer.step()
-    optimizer.zero_grad()  # those of one member are in memory at a time
-    member.state.totals += torch.stack([loss.detach() * len(outputs), correct(outputs.detach(), y)])
+    _descend(member, loss.detach(), outputs.detach(), y)
+
+
+def _descend(member: Member, loss: Tensor, outputs: Tensor, y: Tensor) -> None:
+    member.state.optimizer.step()
+    member.state.optimizer.zero_grad()  # those of one member are in memory at a time
+    member.state.totals += torch.stack([loss * len(outputs), correct(outputs, y)])
     member.state.step += 1
 
 

@@ -102,6 +102,11 @@ class Member:
             )
         )
 
+    @property
+    def is_in_one_graph(self) -> bool:
+        """Whether its steps are: it is compiled, and its loss one of ours, as Python code of another may change."""
+        return self.settings.compile and isinstance(self.settings.loss, str)
+
     def describe(self) -> str:
         """Where it is, in a few words."""
         row = self.state.last or {}

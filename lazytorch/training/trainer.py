@@ -53,8 +53,9 @@ class Trainer:
         validation: as ``test``, examples that are not trained on: what ``patience`` and the best checkpoint go by.
         patience: training ends after so many evaluations in a row whose accuracy on ``validation`` was at most
             ``tolerance`` above the best before them; 0 trains all epochs.
-        compile: whether steps run as one compiled graph, see :meth:`lazytorch.CenteredModel.compile`; evaluations and
-            probes do not. A model that is compiled already stays so. In :func:`fit_together` it takes turns.
+        compile: whether steps run as one compiled graph, see :meth:`lazytorch.CenteredModel.differentiate` (with an own
+            loss, beside which the graph is that of the model); evaluations and probes do not. A model that is compiled
+            already stays so. In :func:`fit_together` it takes turns.
 
     Raises:
         ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels; what
