@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ from .isolation import enter_training
 from .member import Member
 from .objective import converting, correct
 from .placement import forked_generators, random_states, restore_random
-from .precision import matmul_precision
 from .probes import Probe, Unsuitable, measured, name_of
 from .sinks import failure
 
@@ -101,18 +101,15 @@ class Loop:
         for member in group:
             for parameters in member.state.optimizer.param_groups:
                 parameters["lr"] = member.settings.learning_rate(member.state.epoch)
-        with matmul_precision(settings.precision):
-            outputs_of = side_by_side(group)
+        with settings.arithmetic():
+            step = step_of(group)
             epoch, start = lead.position
             for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start=start):
-                if lead.is_in_one_graph:
-                    step_in_one_graph(lead, x, y)
-                else:
-                    step_together(group, outputs_of(x), y)
+                step(x, y)
                 self.progress.update(len(group))
                 left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
-                    group, outputs_of = left, side_by_side(left)
+                    group, step = left, step_of(left)
                 if not group or self.stop.signal is not None:
                     break
         group, random = self._finite(group), random_states(lead.device)
@@ -149,7 +146,7 @@ class Loop:
     def _measure(self, group: list[Member], running: Mapping[Member, float | None] | None = None) -> None:
         """Evaluate and probe, and where all is finite record it. ``running``: accuracies of the epoch as trained."""
         rows = {}
-        with matmul_precision(group[0].settings.precision):
+        with group[0].settings.arithmetic():
             on_train = evaluate(group, "train")
             on_validation = evaluate([member for member in group if member.validation is not None], "validation")
             with ExitStack() as watches:
@@ -193,15 +190,23 @@ def _running(group: list[Member]) -> list[Member]:
     return [member for member in group if member.status == "running"]
 
 
-def step_together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor]], y: Tensor) -> None:
-    """A step of each member; what they share at w_0 is freed with ``outputs``, before anything else is done."""
+def step_of(group: Sequence[Member]) -> Callable[[Tensor, Tensor], None]:
+    """A function of a batch (x, y) that takes a step of each member on it."""
+    if len(group) == 1 and group[0].is_in_one_graph:
+        return partial(_in_one_graph, group[0])
+    outputs_of = side_by_side(group)
+    return lambda x, y: _together(group, outputs_of(x), y)
+
+
+def _together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor]], y: Tensor) -> None:
+    """What they share at w_0 is freed with ``outputs``, before anything else is done."""
     for member, output in zip(group, outputs, strict=True):
         with member.guarded():
             _step(member, output().to(member.train.dtype), y)
 
 
-def step_in_one_graph(member: Member, x: Tensor, y: Tensor) -> None:
-    """As :func:`step_together`, of one member, see :meth:`lazytorch.CenteredModel.differentiate`."""
+def _in_one_graph(member: Member, x: Tensor, y: Tensor) -> None:
+    """See :meth:`lazytorch.CenteredModel.differentiate`."""
     with member.guarded():
         with member.autocast():
             loss, outputs = member.model.differentiate(converting(member.objective, member.train.dtype), y, x)

@@ -14,6 +14,8 @@ from .settings import Settings
 from .sinks import Sink
 from .state import State
 
+ALIKE = ("seed", "batch_size", "precision", "cudnn_benchmark")  # settings of members that share batches
+
 
 @dataclass(eq=False)
 class Member:
@@ -97,9 +99,7 @@ class Member:
             and not (self.settings.compile or other.settings.compile)
             and self.position == other.position
             and self.fingerprints["network"] == other.fingerprints["network"]
-            and all(
-                getattr(self.settings, n) == getattr(other.settings, n) for n in ("seed", "batch_size", "precision")
-            )
+            and all(getattr(self.settings, name) == getattr(other.settings, name) for name in ALIKE)
         )
 
     @property

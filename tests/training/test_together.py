@@ -181,6 +181,24 @@ def test_each_computes_in_its_own_matmul_precision(monkeypatch):
     assert getattr(backend, name) == before
 
 
+def test_each_has_its_own_choice_of_kernels(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    seen = {}
+
+    def losses(of):
+        def loss(outputs, y):
+            seen.setdefault(of, set()).add(torch.backends.cudnn.benchmark)
+            return outputs.square().mean()
+
+        return loss
+
+    train = DeviceData(*TRAIN)
+    trainers = [make(train=train, loss=losses(on), cudnn_benchmark=on, probes=()) for on in (True, False)]
+    seen.clear()
+    fit_together(trainers, 1)
+    assert seen == {True: {True}, False: {False}} and torch.backends.cudnn.benchmark
+
+
 class Scaled(torch.nn.Linear):
     """A network whose function its weights and modules do not tell."""
 
