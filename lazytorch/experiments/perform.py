@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..reports import Claim
 from ..runs import RunDirectory, identity, label, locate, to_json
-from ..training.placement import find_device
+from ..training.placement import find_device, let_go
 from ..training.sinks import failure
 from ..training.tensorboard import TensorBoard
 from ..training.versions import versions
@@ -67,6 +67,9 @@ def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
     with ExitStack() as locks, _terminable():
         begun = [(distinct[path], run) for path in sorted(distinct) if (run := _begin(distinct[path], problem, locks))]
         if begun:
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    let_go(outcome.error)
             _run(begun)
     return [distinct[outcome.directory.path] for outcome in outcomes]
 

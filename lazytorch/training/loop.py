@@ -22,7 +22,7 @@ from .interrupt import StopRequest
 from .isolation import enter_training
 from .member import Member
 from .objective import converting, correct
-from .placement import forked_generators, random_states, restore_random
+from .placement import forked_generators, let_go, random_states, restore_random
 from .probes import Probe, Unsuitable, measured, name_of
 from .sinks import failure
 
@@ -109,6 +109,7 @@ class Loop:
                 self.progress.update(len(group))
                 left = self._finite(group) if group[0].state.step % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
+                    self._let_go(group)
                     group, step = left, step_of(left)
                 if not group or self.stop.signal is not None:
                     break
@@ -167,8 +168,15 @@ class Loop:
                     else:
                         _refuse(member, row)
         self.clock.share(group)
+        self._let_go(group)
         for member, row in rows.items():
             _record(member, row | {"seconds": member.state.seconds})
+
+    def _let_go(self, group: list[Member]) -> None:
+        """Let those of the members that have failed leave room for the others."""
+        for member in group:
+            if member.error is not None and len(self.members) > 1:
+                let_go(member.error)
 
     def _progress(self):
         steps = [-(-len(member.train) // member.settings.batch_size) for member in self.members]
