@@ -51,7 +51,7 @@ class _MaxPool(Function):
     @staticmethod
     def forward(ctx, epsilon, dimensions, maximize, vjp, a, d, maximum, indices):
         if epsilon == 0:
-            out = d.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view_as(indices)
+            out = _chosen(d, indices, dimensions)
         else:
             out, indices = maximize(epsilon, a, d, maximum)
         ctx.shape, ctx.vjp = d.shape, vjp
@@ -63,8 +63,24 @@ class _MaxPool(Function):
     @once_differentiable
     def backward(ctx, gradient, _):
         (indices,) = ctx.saved_tensors
-        shaped = gradient.new_empty(1).expand(ctx.shape)
-        return None, None, None, None, None, ctx.vjp(gradient.contiguous(), shaped, indices), None, None
+        if _is_channels_last(indices):
+            shaped = torch.empty_like(gradient.new_empty(1).expand(ctx.shape), memory_format=torch.channels_last)
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+        else:
+            shaped, gradient = gradient.new_empty(1).expand(ctx.shape), gradient.contiguous()
+        return None, None, None, None, None, ctx.vjp(gradient, shaped, indices), None, None
+
+
+def _chosen(d, indices, dimensions: int):
+    """What lies at flat positions of each plane; in channels_last, where both are so."""
+    if _is_channels_last(d) and _is_channels_last(indices):
+        d, indices = (t.permute(0, 2, 3, 1) for t in (d, indices))
+        return d.flatten(1, 2).gather(1, indices.flatten(1, 2)).view_as(indices).permute(0, 3, 1, 2)
+    return d.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view_as(indices)
+
+
+def _is_channels_last(t) -> bool:
+    return t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last)
 
 
 def _are_tiles(kernel, stride, padding, dilation, sizes) -> bool:
