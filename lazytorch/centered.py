@@ -35,6 +35,9 @@ class CenteredModel(Anchored):
     in plain training. So no rule is needed there, and the error, relative to the output, is rounding times
     |f(w)| / |f(w) - f(w_0)|: more than that of pairs while w is near w_0, less once |w - w_0| exceeds |w_0|.
 
+    Products are as exact as torch's settings say, whose default lets convolutions on CUDA devices use TF32: that leaves
+    three digits of the result. :class:`Trainer` has it off unless asked for.
+
     A step of SGD of size eta on theta for R(model(x)) is exactly the step of size eta on w for R(alpha h(w)) / alpha^2
     (Chizat, Oyallon & Bach 2019, section 1.1). That holds for optimizers that are linear in the gradient: Adam, and
     clipping, act differently on theta; weight decay pulls w to w_0.
