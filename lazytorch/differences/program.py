@@ -4,6 +4,7 @@ A module is traced once per input signature, and the trace is run operator by op
 rule gives the divided difference of what it returned; at small alpha it runs at w instead, see :mod:`.ends`.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -90,6 +91,12 @@ class Program:
         self.last_used_by = _last_uses(self.nodes, self._ends)
         self.relus = _relus(self.nodes, module)
         self.compiled: dict = {}  # graphs of it, see lazytorch.compiled
+
+    @functools.cached_property
+    def is_narrow(self) -> bool:
+        """Whether something is in float16, whose range epsilon theta leaves."""
+        values = (leaf for node in self.nodes for leaf in pytree.tree_leaves(node.meta.get("val")))
+        return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
     def suits(self, inputs: list[Tensor]) -> bool:
         """Whether what the module decides in Python by the values of its inputs comes out as in the trace."""
