@@ -12,6 +12,7 @@ from ..centered import CenteredModel
 from ..functional import in_precision
 from ..kernels import empirical_ntk, kernel_drift, kernel_operator, top_eigenpairs
 
+MOMENTUM = 0.9
 FURTHEST = 16  # factors of 4 from the first scale within which the crossover is looked for
 
 
@@ -79,13 +80,18 @@ class TrainingDrift:
     alone: alpha* ~ h^(-1/2). Terms that are linear in them have signs at random, and add O(1 / (alpha h)), the more the
     more outputs there are. For others:
 
-    * standard weights N(0, 1/inputs) with two hidden layers or more: the same exponent. The kernel is h times as large
-      but for the share of the first layer, which stops moving.
-    * the same with one hidden layer: no. All of the kernel is that of the output weights, which drifts by less.
-    * Xavier weights N(0, 2 / (inputs + outputs)): no, where h passes the inputs and the classes the first and the
-      last layer change their order in h. With one hidden layer alpha* ~ 1.
+    * standard weights N(0, 1/inputs) with two hidden layers or more: the same exponent where h is far above the inputs,
+      as the kernel is h times as large but for the share of the first layer, which stops moving.
+    * the same with one hidden layer: a larger exponent, as all of the kernel is that of the output weights, which is
+      moved by the others alone.
+    * Xavier weights N(0, 2 / (inputs + outputs)): a smaller one. Where h passes the inputs and the classes, the first
+      and the last layer change their order in h; with one hidden layer alpha* ~ 1.
     * outputs with another h^(-1/2) (the mean-field scaling): alpha* ~ 1. The alpha of the source's code is sqrt(h)
       times that of the article.
+
+    Measured on digits (64 inputs, one output, h from 64 to 1024, two draws): -0.64 for standard weights with one hidden
+    layer, -0.37 with two (-0.57 from 256 to 512); Xavier -0.15 (-0.06 from 1024 to 4096) and -0.23. In the tangent
+    kernel's parametrisation with ten outputs, h from 32 to 256: -0.65.
 
     Args:
         net: any module; it is copied.
@@ -142,6 +148,3 @@ class TrainingDrift:
     def _drift(self, model: CenteredModel) -> float:
         moved = empirical_ntk(self._double, self._probe, weights=model.weights(torch.float64))
         return kernel_drift(self.kernel, moved) if moved.isfinite().all() else math.inf
-
-
-MOMENTUM = 0.9

@@ -24,8 +24,8 @@ HELD = {
 }
 
 
-def test_losses_and_boundary(lazytorch):
-    grid = ("alphas=[0.1,100]", "steps=60", "lrs_per_decade=1", "smallest_lr=1e-2", "largest_lr=10")
+def test_losses_are_those_of_training_in_float64_and_diverging_is_a_result(lazytorch):
+    grid = ("alphas=[0.1,1e5]", "steps=40", "lrs_per_decade=1", "smallest_lr=1e-2", "largest_lr=10")
     code, out, err = lazytorch(*SMALL_NET, *grid, "seed=3")
     assert code == 0 and "held: of the deep linear toy" in err, err
     run = RunDirectory(out[-1])
@@ -33,15 +33,20 @@ def test_losses_and_boundary(lazytorch):
     assert [lr for alpha, lr in losses if alpha == 0.1] == pytest.approx([0.01, 0.1, 1.0, 10.0])
     images, test = lt.data.load("digits", train_size=20, test_size=10, seed=3)
     mean, std = lt.data.channel_statistics(images.images)
-    sets = [lt.data.DeviceData(one.images, one.labels, mean=mean, std=std, device="cpu") for one in (images, test)]
+    like = {"mean": mean, "std": std, "device": "cpu", "dtype": torch.float64}
+    sets = [lt.data.DeviceData(one.images, one.labels, **like) for one in (images, test)]
     torch.manual_seed(3)
-    net = lt.models.mlp(width=16, channels=1, size=8)
-    for alpha in (0.1, 100.0):
-        options = {"lr": 0.1, "momentum": 0, "beta": 0, "batch_size": 20, "evaluate_every": 60, "probes": ()}
-        trained = Trainer(lt.CenteredModel(net, alpha), *sets, **options).fit(60)
-        assert losses[alpha, 0.1]["train_loss"] == pytest.approx(trained["train_loss"], rel=1e-3)
-    assert losses[100.0, 10.0]["status"] == "diverged" and not losses[100.0, 10.0]["below_boundary"]
-    assert run.summary["degree"] == 3 and run.summary["edge"] > 0.01
+    net = lt.models.mlp(width=16, channels=1, size=8).double()
+    options = {"lr": 0.1, "momentum": 0, "beta": 0, "batch_size": 20, "evaluate_every": 40, "probes": ()}
+    for alpha in (0.1, 1e5):
+        model = lt.CenteredModel(net, alpha, "direct")
+        end = Trainer(model, *sets, precision="float64", **options).fit(40)["train_loss"]
+        assert losses[alpha, 0.1]["train_loss"] == pytest.approx(end, rel=1e-3)
+    assert losses[1e5, 10.0]["status"] == "diverged" and not losses[1e5, 10.0]["below_boundary"]
+    x, _ = sets[0].head(20)
+    kernel = lt.empirical_ntk(net, x).transpose(1, 2).reshape(200, 200)
+    assert run.summary["edge"] == pytest.approx(200 / torch.linalg.eigvalsh(kernel)[-1].item(), rel=1e-5)
+    assert run.summary["degree"] == 3
 
 
 @pytest.mark.parametrize(
