@@ -18,10 +18,10 @@ from .run import Run
 class Crossover(NetworkExperiment):
     """alpha* by bisection of the kernel drift at the end of training, for several widths and draws of the weights.
 
-    The network has one output, which is to tell even classes from odd ones, targets 1 and -1, by the square loss (as
-    in Geiger et al. 2020, of digits). In the parametrisation of the tangent kernel the drift is a function of
-    alpha sqrt(width) up to terms in 1/(alpha width), which grow with the number of outputs: alpha* ~ width^(-1/2). For
-    others, and for what makes trainings comparable, see :class:`lazytorch.theory.TrainingDrift`, in whose words
+    The network has one output, which is to tell even classes from odd ones, targets 1 and -1, by the square loss. In
+    the parametrisation of the tangent kernel the drift is a function of alpha sqrt(width) up to terms in
+    1 / (alpha width), which grow with the number of outputs: alpha* ~ width^(-1/2) (Geiger et al. 2020). For others,
+    and for what makes trainings comparable, see :class:`lazytorch.theory.TrainingDrift`, in whose words
     ``threshold``, ``share`` and ``step`` are. Everything is in float32, the kernels in float64. Cost: of every width
     and draw about 7 trainings for alpha*, and one for every scale of ``scaled_alphas``.
     """
