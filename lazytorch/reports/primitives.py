@@ -72,7 +72,8 @@ class Panel(Item):
 class HeatMap(Item):
     """``value`` by colour over the grid of ``x`` and ``y``, mean over seeds; cells that diverged are hatched.
 
-    A grid on which x or y does not vary is left out.
+    A line is drawn between neighbours that differ in ``contour``, a column of truth values, if it is given; over seeds
+    a cell has the value that most have. A grid on which x or y does not vary is left out.
     """
 
     table: str
@@ -81,9 +82,10 @@ class HeatMap(Item):
     value: str
     where: Mapping = mapping()
     title: str = ""
+    contour: str = ""
 
     def __post_init__(self):
-        check_text(self, "table", "x", "y", "value", "title")
+        check_text(self, "table", "x", "y", "value", "title", "contour")
         check_where(self)
 
 

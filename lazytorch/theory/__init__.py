@@ -2,6 +2,8 @@
 
 from .catapult import CatapultToy, catapult_recursion
 from .certificate import Certificate, certify
+from .crossover import TrainingDrift, crossover
+from .deep_scalar import deep_scalar_edge, deep_scalar_losses
 from .descent import descend
 from .differentials import Differentials
 from .flow import Flow, gradient_flow
@@ -30,12 +32,16 @@ __all__ = [
     "MomentDescent",
     "Moments",
     "QuadraticNetwork",
+    "TrainingDrift",
     "Trajectory",
     "TwoLayerFlow",
     "TwoLayerSmooth",
     "balanced_weights",
     "catapult_recursion",
     "certify",
+    "crossover",
+    "deep_scalar_edge",
+    "deep_scalar_losses",
     "descend",
     "gradient_flow",
     "hessian_operator",
