@@ -2,5 +2,6 @@
 
 from .laziness import laziness
 from .linear_dynamics import LinearDynamics, Trajectory
+from .students import Students, population_loss
 
-__all__ = ["LinearDynamics", "Trajectory", "laziness"]
+__all__ = ["LinearDynamics", "Students", "Trajectory", "laziness", "population_loss"]
