@@ -1,7 +1,7 @@
 """Figures and tables, declared by experiments and drawn from run directories alone, beside the published numbers."""
 
 from .item import read_item
-from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table
+from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Plane, Published, PublishedRow, Report, Table
 from .training import TRAINING
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Figure",
     "HeatMap",
     "Panel",
+    "Plane",
     "Published",
     "PublishedRow",
     "Report",

@@ -15,6 +15,7 @@ from .lazy_bounds import LazyBounds, lazy_bounds
 from .least_squares import LeastSquares, stochastic_descent
 from .linear_dynamics import LinearDynamics, Trajectory
 from .linear_networks import BalancedLinearNetwork, balanced_weights
+from .students import Students, population_loss
 from .two_layer_kernel import TwoLayerFlow, hidden_kernel, limit_kernel, two_layer_flow
 from .two_layer_smooth import TwoLayerSmooth
 
@@ -32,6 +33,7 @@ __all__ = [
     "MomentDescent",
     "Moments",
     "QuadraticNetwork",
+    "Students",
     "TrainingDrift",
     "Trajectory",
     "TwoLayerFlow",
@@ -51,6 +53,7 @@ __all__ = [
     "laziness",
     "lazy_bounds",
     "limit_kernel",
+    "population_loss",
     "stochastic_descent",
     "two_layer_flow",
 ]
