@@ -114,7 +114,8 @@ class CenteredModel(Anchored):
 
     @torch.compiler.disable  # a trace already; dynamo would only break it into pieces
     def _divided(self, args, kwargs):
-        args, kwargs = in_batches_of(self.theta.values(), (args, kwargs))
+        theta = self.theta()
+        args, kwargs = in_batches_of(theta.values(), (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -125,7 +126,7 @@ class CenteredModel(Anchored):
         initial = self._initial()
         program = self._program(args, kwargs, initial)
         changes = self.buffer_differences()
-        differences = self.theta | {name: changes[name] for name in self._updated}
+        differences = theta | {name: changes[name] for name in self._updated}
         with _without_autocast(next(iter(initial.values())).device.type):
             if self._backend is not None and applies() and self._record is None and not self._observer:
                 return run_compiled(program, self._backend, self.epsilon, initial, differences, inputs)
