@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from ..transforms import active
 from .function import Function, once_differentiable
 from .pair import rule
 
@@ -80,7 +81,8 @@ def _chosen(d, indices, dimensions: int):
 
 
 def _is_channels_last(t) -> bool:
-    return t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last)
+    """Not inside transforms, which do not tell."""
+    return t.dim() == 4 and not active() and t.is_contiguous(memory_format=torch.channels_last)
 
 
 def _are_tiles(kernel, stride, padding, dilation, sizes) -> bool:

@@ -116,8 +116,11 @@ class Member:
 
     @property
     def is_in_one_graph(self) -> bool:
-        """Whether its steps are: it is compiled, and its loss one of ours, as Python code of another may change."""
-        return self.settings.compile and isinstance(self.settings.loss, str)
+        """Whether its steps are: it is compiled, and its loss one of ours, as Python code of another may change.
+
+        Not at alpha <= 1, where a convolutional network takes a tenth longer so.
+        """
+        return self.settings.compile and isinstance(self.settings.loss, str) and self.model.alpha > 1
 
     def describe(self) -> str:
         """Where it is, in a few words."""

@@ -69,8 +69,8 @@ class Trainer:
         patience: training ends after so many evaluations in a row whose accuracy on ``validation`` was at most
             ``tolerance`` above the best before them; 0 trains all epochs.
         compile: whether steps run as one compiled graph, see :meth:`lazytorch.CenteredModel.differentiate` (with an own
-            loss, beside which the graph is that of the model); evaluations and probes do not. A model that is compiled
-            already stays so. In :func:`fit_together` it takes turns.
+            loss, or at alpha <= 1, the graph is that of the model); evaluations and probes do not. A model that is
+            compiled already stays so. In :func:`fit_together` it takes turns.
         cudnn_benchmark: whether cuDNN measures its convolutions, for each shape, and takes the fastest, which may be
             others in another run, to other roundings.
 
