@@ -55,7 +55,8 @@ def commands(name: str) -> list[str]:
 
 def figures(name: str) -> list[Path]:
     """The pictures of docs/ that bear the experiment's name, and not a longer one's."""
-    return [file for file in sorted(DOCS.glob("*.png")) if _owner(file.stem.replace("-", "_")) == name]
+    files = sorted(DOCS.glob("*.png"), key=lambda file: file.stem)
+    return [file for file in files if _owner(file.stem.replace("-", "_")) == name]
 
 
 def _owner(stem: str) -> str:

@@ -11,6 +11,8 @@ from mkdocs.structure.files import File
 
 CHECKOUT = Path(__file__).parents[2]
 AT_THE_TOP = {"index.md": "README.md", "CHANGELOG.md": "CHANGELOG.md", "CITATION.cff": "CITATION.cff"}
+BAR = re.compile("<mo[^>]*>&#x0007C;</mo>")  # of |d|, which is no operator between two numbers
+SIGN = re.compile("(?<=(?:28|3D|2C);</mo>)<mo>&#x02212;</mo>")  # a minus after ( = or ,
 FORMULA = re.compile(r'<(?:span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</(?:span|div)>', re.DOTALL)
 MADE: dict[str, str] = {}
 
@@ -59,4 +61,5 @@ def on_page_content(content, page, config, files):
 
 def _mathml(match):
     display = "block" if match[1] == "[" else "inline"
-    return convert(html.unescape(match[2]).strip(), display=display)
+    formula = convert(html.unescape(match[2]).strip(), display=display)
+    return SIGN.sub('<mo form="prefix">&#x02212;</mo>', BAR.sub("<mi>|</mi>", formula))
