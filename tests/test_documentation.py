@@ -30,13 +30,20 @@ def blocks(language):
 
 COMMANDS = [line for lines in blocks("bash").values() for block in lines for line in block.splitlines() if line.strip()]
 
+INLINE = [
+    code for text in TEXTS.values() for code in re.findall(r"`((?:lazytorch|torchrun) [^`]+)`", FENCE.sub("", text))
+]
+
 
 def runs():
-    """The arguments of each lazytorch command, those that torchrun starts included, once."""
-    for line in dict.fromkeys(COMMANDS):
+    """The arguments of each lazytorch command, of those in the text and those that torchrun starts too, once."""
+    found = {}
+    for line in [*COMMANDS, *INLINE]:
         words = [word for word in shlex.split(line, comments=True) if word != "..."]  # and so on
-        if words[0] in ("lazytorch", "torchrun") and "--config-dir" not in words:
-            yield words[words.index("lazytorch") + 1 :]
+        if words[0] in ("lazytorch", "torchrun") and not {"--config-dir", "--help"} & {*words}:
+            arguments = words[words.index("lazytorch") + 1 :]
+            found[" ".join(arguments)] = arguments
+    return found
 
 
 @pytest.mark.parametrize("name", blocks("python"))
@@ -54,7 +61,7 @@ def experiment(arguments):
         return compose(compose_configuration("config", first), "name")
 
 
-@pytest.mark.parametrize("arguments", runs(), ids=" ".join)
+@pytest.mark.parametrize("arguments", runs().values(), ids=runs())
 def test_the_commands_are_experiments(arguments):
     experiment(arguments).check()
 
