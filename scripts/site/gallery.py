@@ -38,7 +38,7 @@ def page(name: str) -> str:
         f"# {name}\n\n{_about(name)}\n",
         "```bash\n" + "\n".join(commands(name)) + "\n```\n",
         *_pictures(name),
-        f"## What it does\n\n{as_markdown(inspect.getdoc(kind) or '', kind.__module__)}\n",
+        f"## What it does\n\n{as_markdown(inspect.getdoc(kind) or '')}\n",
         *_claims(kind),
         f"## Configuration\n\n`conf/experiment/{name}.yaml`; all its keys are [those of {kind.__name__}]"
         f"(../keys.md#{kind.__name__.lower()}).\n",

@@ -5,6 +5,8 @@ import importlib.util
 import inspect
 import pkgutil
 
+from roles import as_markdown
+
 import lazytorch
 
 SKIPPED = {"lazytorch.cli"}  # a program, whose pages are those of its keys
@@ -31,7 +33,7 @@ def _key(package: str, name: str) -> object:
 
 def _page(package: str, homes: dict) -> str:
     module = importlib.import_module(package)
-    parts = [f"# {package}\n\n{inspect.getdoc(module)}\n"]
+    parts = [f"# {package}\n\n{as_markdown(module.__doc__ or '').strip()}\n"]
     for name in module.__all__:
         value, home = getattr(module, name), homes[_key(package, name)]
         if inspect.ismodule(value):

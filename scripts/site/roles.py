@@ -6,7 +6,7 @@ ROLE = re.compile(r":(?:class|func|meth|mod|attr|data):`~?\.?([^`]+)`")
 CODE = re.compile(r"(``.+?``|`[^`]+`|<autoref.+?</autoref>)", re.DOTALL)
 
 
-def as_markdown(text: str, scope: str = "", resolve=None) -> str:
+def as_markdown(text: str, resolve=None) -> str:
     """``text`` with its roles as links, and with what Markdown would take for markup escaped."""
     text = re.sub(r"::\n\n(?= )", ":\n\n", text)
     text = ROLE.sub(lambda match: _link(match[1], resolve), text)
