@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from .functional import in_precision, kept_without_graph, real_parts
+from .functional import in_precision, kept_without_graph, read, real_parts
 
 
 class Anchored(nn.Module):
@@ -61,10 +61,15 @@ class Anchored(nn.Module):
 
         At alpha = inf it is the limit, see :class:`Anchored`. A mapping that is also the module of these parameters.
         """
-        theta: Tensors = self._modules["theta"]  # type: ignore[assignment]
-        if (names := theta().keys()) != self._theta_names:
+        self._thetas()
+        return self._modules["theta"]  # type: ignore[return-value]
+
+    def _thetas(self) -> dict[str, Tensor]:
+        """Theta as a dict."""
+        theta = self._modules["theta"]()
+        if theta.keys() != self._theta_names:
             raise RuntimeError(
-                f"theta has been parametrized or pruned ({next(iter(names ^ self._theta_names))}), which would "
+                f"theta has been parametrized or pruned ({next(iter(theta.keys() ^ self._theta_names))}), which would "
                 f"leave it where it is: parametrize the network, and wrap that"
             )
         return theta
@@ -141,22 +146,25 @@ class Anchored(nn.Module):
 
         0 at alpha = inf.
         """
-        theta, initial = self.theta(), self._initial()
-        return self._ratio(list(theta.values()), [initial[name] for name in theta])
+        return self._displacements({"": list(self.theta)})[""]
 
     def displacement_by_module(self) -> dict[str, float | None]:
         """Module path -> |w - w_0| / |w_0| of its own parameters (weight and bias together); None where |w_0| = 0."""
         groups: dict[str, list[str]] = {}
-        theta, initial = self.theta(), self._initial()
-        for name in theta:
+        for name in self.theta:
             groups.setdefault(name.rpartition(".")[0], []).append(name)
-        return {
-            path: self._ratio([theta[n] for n in names], [initial[n] for n in names]) for path, names in groups.items()
-        }
+        return self._displacements(groups)
 
-    def _ratio(self, theta: list[Tensor], initial: list[Tensor]) -> float | None:
-        norm = euclidean_norm(initial)
-        return self.epsilon * euclidean_norm(theta) / norm if norm > 0 else None
+    def _displacements(self, groups: Mapping[str, list[str]]) -> dict[str, float | None]:
+        theta, initial = self.theta(), self._initial()
+        squares = squared_norms([*theta.values(), *(initial[name] for name in theta)])
+        moved, start = dict(zip(theta, squares, strict=False)), dict(zip(theta, squares[len(theta) :], strict=True))
+
+        def ratio(names: list[str]) -> float | None:
+            norm, of_start = (math.sqrt(sum(of[name] for name in names)) for of in (moved, start))
+            return self.epsilon * norm / of_start if of_start > 0 else None
+
+        return {path: ratio(names) for path, names in groups.items()}
 
     def theta_norm(self) -> float:
         """|theta|, in float64."""
@@ -187,7 +195,9 @@ class Tensors(nn.Module):
                 place._buffers[leaf] = tensor
 
     def __call__(self) -> dict[str, Tensor]:
-        return dict((*self.named_parameters(remove_duplicate=False), *self.named_buffers(remove_duplicate=False)))
+        found: dict[str, Tensor] = {}
+        _collect(self, "", found)
+        return found
 
     def __getitem__(self, name: str) -> Tensor:
         *path, leaf = name.split(".")
@@ -220,12 +230,25 @@ class Tensors(nn.Module):
         return self().items()
 
 
+def _collect(module: nn.Module, prefix: str, found: dict[str, Tensor]) -> None:
+    """As ``named_parameters`` and ``named_buffers`` do, several times as fast: it is done at every call of a model."""
+    for own in (module._parameters, module._buffers):
+        found |= {prefix + name: tensor for name, tensor in own.items() if tensor is not None}
+    for name, part in module._modules.items():
+        _collect(part, f"{prefix}{name}.", found)
+
+
 Mapping.register(Tensors)  # beside its methods it would pass on equality by value, which a module has not
 
 
 def euclidean_norm(tensors: list[Tensor]) -> float:
     """The norm of all entries together, accumulated in float64."""
-    return math.sqrt(sum(real_parts(t.detach()).double().square().sum().item() for t in tensors))
+    return math.sqrt(sum(squared_norms(tensors)))
+
+
+def squared_norms(tensors: list[Tensor]) -> list[float]:
+    """The squared norm of each, accumulated in float64, which are read at once."""
+    return read(real_parts(t.detach()).double().square().sum() for t in tensors)
 
 
 def check_alpha(alpha: float) -> float:

@@ -1,8 +1,9 @@
 """The centered, scaled model alpha (f(w) - f(w_0)) in scaled coordinates theta = alpha (w - w_0)."""
 
 import copy
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -14,7 +15,8 @@ from .compiled import Backend, applies, output_difference, run_compiled
 from .differences import Pair, Program
 from .differences.pair import is_continuous, varies
 from .differences.program import Observer
-from .functional import call, forward_differentiable
+from .functional import call, forward_differentiable, read
+from .joint import differentiate_compiled
 from .noise import LARGEST_NOISE, Coarsest
 from .signature import Latest, signature_of
 from .traces import Programs, Traces
@@ -32,6 +34,9 @@ class CenteredModel(Anchored):
     sum a + eps d, which cancels where w is far from w_0, while the subtraction loses no more than a rounding of f, as
     in plain training. So no rule is needed there, and the error, relative to the output, is rounding times
     |f(w)| / |f(w) - f(w_0)|: more than that of pairs while w is near w_0, less once |w - w_0| exceeds |w_0|.
+
+    Products are as exact as torch's settings say, whose default lets convolutions on CUDA devices use TF32: that leaves
+    three digits of the result. :class:`Trainer` has it off unless asked for.
 
     A step of SGD of size eta on theta for R(model(x)) is exactly the step of size eta on w for R(alpha h(w)) / alpha^2
     (Chizat, Oyallon & Bach 2019, section 1.1). That holds for optimizers that are linear in the gradient: Adam, and
@@ -114,7 +119,52 @@ class CenteredModel(Anchored):
 
     @torch.compiler.disable  # a trace already; dynamo would only break it into pieces
     def _divided(self, args, kwargs):
-        args, kwargs = in_batches_of(self.theta.values(), (args, kwargs))
+        program, initial, differences, inputs = self._prepared(args, kwargs)
+        with _without_autocast(next(iter(initial.values())).device.type):
+            if self._runs_compiled:
+                return run_compiled(program, self._backend, self.epsilon, initial, differences, inputs)
+            pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
+            outputs = program(self.epsilon, pairs, inputs, self._record, *self._observer)
+            return pytree.tree_map(lambda leaf: output_difference(leaf, self.epsilon), outputs, is_leaf=varies)
+
+    def differentiate(self, objective: Callable, labels: Tensor, *args, **kwargs) -> tuple[Tensor, Tensor]:
+        """(objective(output, labels), output) for this model's output at ``args``, without a graph.
+
+        The gradient in theta is left in its ``grad``, in place of what was there; autocast holds for the output alone.
+        A compiled model, which must return one tensor, does all of it in one graph, unless something is hooked to it or
+        to theta. There the Python code of ``objective`` runs once and for all, so it must not depend on what changes.
+
+        Raises:
+            What a call and ``backward`` raise; RuntimeError: (first call) the objective cannot be compiled.
+        """
+        theta = self._thetas()
+        if not self._runs_compiled or self._is_hooked(theta):
+            self.zero_grad()
+            output = self(*args, **kwargs)
+            with _without_autocast(labels.device.type):
+                loss = objective(output, labels)
+                loss.backward()
+            return loss.detach(), output.detach()
+        program, *tensors = self._prepared(args, kwargs)
+        with _without_autocast(labels.device.type):
+            compiled = differentiate_compiled(program, self._backend, self.epsilon, *tensors, objective, labels)
+        loss, output, gradients = compiled
+        for name, parameter in theta.items():
+            parameter.grad = _like(gradients.get(name), parameter)
+        return loss, output
+
+    @property
+    def _runs_compiled(self) -> bool:
+        return self._backend is not None and applies() and self._record is None and not self._observer
+
+    def _is_hooked(self, theta: dict[str, Tensor]) -> bool:
+        hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)
+        return any(hooks) or any(t._backward_hooks or t._post_accumulate_grad_hooks for t in theta.values())
+
+    def _prepared(self, args, kwargs) -> tuple[Program, dict, dict, list[Tensor]]:
+        """The program for a call, tensors at w_0 and differences by name, and the tensors among its inputs."""
+        theta = self._thetas()
+        args, kwargs = in_batches_of(theta.values(), (args, kwargs))
         leaves = pytree.tree_leaves((args, kwargs))
         inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
@@ -125,13 +175,7 @@ class CenteredModel(Anchored):
         initial = self._initial()
         program = self._program(args, kwargs, initial)
         changes = self.buffer_differences()
-        differences = self.theta | {name: changes[name] for name in self._updated}
-        with _without_autocast(next(iter(initial.values())).device.type):
-            if self._backend is not None and applies() and self._record is None and not self._observer:
-                return run_compiled(program, self._backend, self.epsilon, initial, differences, inputs)
-            pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
-            outputs = program(self.epsilon, pairs, inputs, self._record, *self._observer)
-            return pytree.tree_map(lambda leaf: output_difference(leaf, self.epsilon), outputs, is_leaf=varies)
+        return program, initial, theta | {name: changes[name] for name in self._updated}, inputs
 
     def compile(self, backend: Backend = "inductor") -> None:
         """Run what records a gradient as one graph from here on, compiled by ``backend`` (see ``torch.compile``).
@@ -248,8 +292,16 @@ class CenteredModel(Anchored):
         return self.alpha * (end - start) if isinstance(end, Tensor) and is_continuous(end) else end
 
 
+def _like(gradient: Tensor | None, theta: Tensor) -> Tensor | None:
+    """In memory as theta is, which optimizers may count on."""
+    if gradient is None or gradient.stride() == theta.stride():
+        return gradient
+    return torch.empty_like(theta).copy_(gradient)
+
+
 def _find_updated(model: CenteredModel, _) -> None:
-    model._updated |= {name for name, change in model.buffer_differences().items() if change.any()}
+    changes = model.buffer_differences()
+    model._updated |= set(itertools.compress(changes, read(change.any() for change in changes.values())))
 
 
 def _without_autocast(device: str):

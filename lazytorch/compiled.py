@@ -5,7 +5,7 @@ every rule and its own backward pass go into the graph.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.utils._pytree as pytree
@@ -56,28 +56,35 @@ def run_compiled(
         UnsupportedOperator: an operator has no rule.
         RuntimeError: the program cannot be compiled.
     """
-    shared = 1 / RANGE <= epsilon <= RANGE and not _is_narrow(program)
+    graph, tensors = graph_of(Graph, program, backend, epsilon, initial, differences)
+    return graph(*tensors, inputs)
+
+
+def graph_of(kind, program: Program, backend: Backend, epsilon: float, initial: dict, differences: dict, *settings):
+    """The graph of this ``kind``, made if there is none, and what it takes first: values at w_0, differences, scale."""
+    shared = 1 / RANGE <= epsilon <= RANGE and not program.is_narrow
     own = REPRESENTATIVES[epsilon >= LARGE] if shared else epsilon
-    key = backend, own, frozenset(differences)
+    names = tuple(initial)
+    moving = tuple(name for name in names if name in differences)
+    key = kind, backend, own, moving, *settings
     if key not in program.compiled:
-        _check_rules(program, set(differences), own)
-        program.compiled[key] = _Graph(program, backend, own, tuple(initial), frozenset(differences))
-    scale = _scale(epsilon / own, next(iter(initial.values())).device) if shared else None
-    moving = [differences[name] for name in initial if name in differences]
-    return program.compiled[key](list(initial.values()), moving, inputs, scale)
+        _check_rules(program, set(moving), own)
+        program.compiled[key] = kind(program, backend, own, names, moving, *settings)
+    scale = _scale(epsilon / own, initial[names[0]].device) if shared else None
+    return program.compiled[key], (list(initial.values()), [differences[name] for name in moving], scale)
 
 
-class _Graph:
+class Graph:
     """A program at one ``epsilon``, and by D_(s eps) f(theta) = D_eps f(s theta) / s at all others, s a tensor."""
 
-    def __init__(self, program: Program, backend: Backend, epsilon: float, names: tuple, moving: frozenset):
+    def __init__(self, program: Program, backend: Backend, epsilon: float, names: tuple, moving: tuple):
         self.program, self.epsilon, self.names, self.moving = program, epsilon, names, moving
         self.structure: tuple = ()  # of the output, which tracing finds
         opaque = torch.compiler.allow_in_graph(self._run)
         self.opaque = opaque  # torch knows it by its id
 
-        def step(initial, differences, inputs, scale):
-            return opaque(initial, differences, inputs, scale)
+        def step(*tensors):
+            return opaque(*tensors)
 
         options = OPTIONS if backend == "inductor" else None
         self.compiled = torch.compile(
@@ -85,19 +92,23 @@ class _Graph:
         )
 
     def __call__(self, *tensors):
+        arrived = self._compiled(*tensors)
+        leaves, spec, _ = self.structure
+        return pytree.tree_unflatten([next(arrived) if leaf is Tensor else leaf for leaf in leaves], spec)
+
+    def _compiled(self, *tensors) -> Iterator[Tensor]:
+        """What the graph returns, in the order of :meth:`_run`; the flags have been noted."""
         try:
             outputs = self.compiled(*tensors)
         except torch._dynamo.exc.TorchDynamoException as error:
             raise _refusal(self.program, error) from error
-        leaves, spec, lost = self.structure
-        for flag in outputs[len(outputs) - lost :]:
+        for flag in outputs[len(outputs) - self.structure[2] :]:
             note_lost(flag)
-        arrived = iter(outputs)
-        return pytree.tree_unflatten([next(arrived) if leaf is Tensor else leaf for leaf in leaves], spec)
+        return iter(outputs)
 
-    def _run(self, initial, differences, inputs, scale) -> list[Tensor]:
+    def _run(self, initial, differences, scale, inputs) -> list[Tensor]:
         """The tensors among the outputs, then the flags of jumps that were lost."""
-        differences = dict(zip((n for n in self.names if n in self.moving), differences, strict=True))
+        differences = dict(zip(self.moving, differences, strict=True))
         scale = None if scale is None else scale[0]
         scaled = differences if scale is None else {n: d * scale for n, d in differences.items()}
         pairs = [Pair(t, scaled[n]) if n in scaled else t for n, t in zip(self.names, initial, strict=True)]
@@ -105,7 +116,7 @@ class _Graph:
             outputs = self.program(self.epsilon, pairs, inputs)
         outputs = pytree.tree_map(lambda leaf: self._unscaled(leaf, scale), outputs, is_leaf=varies)
         if scale is not None:
-            for name in self.program.written & self.moving:
+            for name in self.program.written & set(self.moving):
                 differences[name].copy_(scaled[name] / scale)
         leaves, spec = pytree.tree_flatten(outputs)
         self.structure = [Tensor if isinstance(leaf, Tensor) else leaf for leaf in leaves], spec, len(lost)
@@ -121,12 +132,6 @@ def _scale(epsilon: float, device: torch.device) -> Tensor:
     """In one dimension, as Dynamo takes a float64 without any for a number, and begins anew."""
     with torch.inference_mode(False):
         return torch.tensor([epsilon], dtype=torch.float64, device=device)
-
-
-def _is_narrow(program: Program) -> bool:
-    """Whether something is in float16, whose range epsilon theta leaves."""
-    values = (leaf for node in program.nodes for leaf in pytree.tree_leaves(node.meta.get("val")))
-    return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
 
 def _check_rules(program: Program, moving: set[str], epsilon: float) -> None:

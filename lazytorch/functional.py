@@ -3,7 +3,7 @@
 import functools
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -86,6 +86,12 @@ def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if tensor.is_complex():
         return tensor.to(dtype.to_complex())
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def read(numbers: Iterable[Tensor]) -> list:
+    """The values of tensors of one element, as Python numbers, for which a device is waited for once."""
+    numbers = list(numbers)
+    return torch.stack([number.to(numbers[0].device) for number in numbers]).tolist() if numbers else []
 
 
 def real_parts(tensor: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 """What CenteredModel.compile gains: scripts/bench_compile.py [--steps N] [--backend B] [mlp] [resnet18] [vit].
 
 CPU seconds of a training step on one thread (MSE, SGD with momentum), medians of steps that the candidates take in
-turn: the network's own eager step, the centered model interpreted, and compiled; as ratios to the first. And, at
-theta drawn at random, the errors of output and gradient against the interpreter in float64, interpreted and compiled.
-Compiling takes a minute or two for each network.
+turn: the network's own eager step, the centered model interpreted, compiled, and with loss and backward pass in one
+graph as a Trainer takes them; as ratios to the first. And, at theta drawn at random, the errors of output and gradient
+against the interpreter in float64. Compiling takes a few minutes for each network.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tqdm import trange
 import lazytorch as lt
 
 ALPHAS = (1.0, 1e3, 1e7, math.inf)
-PLAIN, INTERPRETED, COMPILED = "plain", "interpreted", "compiled"
+PLAIN, INTERPRETED, COMPILED, IN_ONE = "plain", "interpreted", "compiled", "in one graph"
 
 
 class ViT(nn.Module):
@@ -62,10 +62,19 @@ CASES = {
 }
 
 
-def step(model: nn.Module, optimizer, x, y) -> float:
+def differentiate(name: str, model: nn.Module, x, y):
+    """The output, and the gradient in the parameters' ``grad``."""
+    if name == IN_ONE:
+        return model.differentiate(F.mse_loss, y, x)[1]
+    model.zero_grad()
+    output = model(x)
+    F.mse_loss(output, y).backward()
+    return output.detach()
+
+
+def step(name: str, model: nn.Module, optimizer, x, y) -> float:
     started = time.process_time()
-    optimizer.zero_grad()
-    F.mse_loss(model(x), y).backward()
+    differentiate(name, model, x, y)
     optimizer.step()
     return time.process_time() - started
 
@@ -76,7 +85,7 @@ def times(models: dict, x, y, steps: int) -> dict[str, float]:
     taken: dict = {name: [] for name in models}
     for _ in trange(steps + 3, desc="rounds"):
         for name, model in models.items():
-            taken[name].append(step(model, optimizers[name], x, y))
+            taken[name].append(step(name, model, optimizers[name], x, y))
     return {name: statistics.median(seconds[3:]) for name, seconds in taken.items()}
 
 
@@ -88,19 +97,17 @@ def errors(net: nn.Module, models: dict, x, y, alpha: float) -> list[str]:
         theta.data.copy_(0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float32))
         for model in models.values():
             model.theta[name].data.copy_(theta)
-    expected = _results(exact, x.double(), y.double(), alpha)
+    expected = _results(INTERPRETED, exact, x.double(), y.double(), alpha)
     return [
-        " / ".join(f"{(a - b).norm() / b.norm():.1e}" for a, b in zip(_results(m, x, y, alpha), expected, strict=True))
-        for m in models.values()
+        " / ".join(f"{(a - b).norm() / b.norm():.1e}" for a, b in zip(found, expected, strict=True))
+        for found in (_results(name, model, x, y, alpha) for name, model in models.items())
     ]
 
 
-def _results(model, x, y, alpha):
+def _results(name, model, x, y, alpha):
     model.alpha = alpha
-    model.zero_grad()
-    output = model(x)
-    F.mse_loss(output, y).backward()
-    return output.detach().double(), torch.cat([theta.grad.flatten().double() for theta in model.theta.values()])
+    output = differentiate(name, model, x, y)
+    return output.double(), torch.cat([theta.grad.flatten().double() for theta in model.theta.values()])
 
 
 def main() -> None:
@@ -114,8 +121,9 @@ def main() -> None:
         torch.manual_seed(0)
         build, shape = CASES[case]
         net, x, y = build(), torch.randn(shape), torch.randn(shape[0], 10)
-        models = {INTERPRETED: lt.CenteredModel(net, 1.0), COMPILED: lt.CenteredModel(net, 1.0)}
-        models[COMPILED].compile(options.backend)
+        models = {name: lt.CenteredModel(net, 1.0) for name in (INTERPRETED, COMPILED, IN_ONE)}
+        for name in (COMPILED, IN_ONE):
+            models[name].compile(options.backend)
         for alpha in ALPHAS:
             found = errors(net, models, x, y, alpha)
             seconds = times({PLAIN: copy.deepcopy(net), **models}, x, y, options.steps)

@@ -11,9 +11,12 @@ from torch.utils._pytree import tree_flatten, tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
+from lazytorch.compiled import Graph
 from lazytorch.differences import pair
 from lazytorch.differences.program import Program
+from lazytorch.joint import Step
 from lazytorch.training import fit_together
+from lazytorch.training.objective import converting, cross_entropy, mse
 
 from .training.problems import TEST, TRAIN, assert_same, network, without_times
 
@@ -150,6 +153,80 @@ def test_one_graph_serves_many_alphas_and_no_run_of_the_interpreter_is_left(runs
     assert len(runs) == made
 
 
+def test_all_of_a_step_is_one_graph(runs):
+    _, model = pair_of_models(network)
+    x, y = torch.randn(5, 6), torch.randint(3, (5,))
+    model.differentiate(mse, y, x)
+    made = len(runs)
+    for alpha in (1.0, 0.1):
+        model.alpha = alpha
+        loss, output = model.differentiate(mse, y, x)
+        assert not loss.requires_grad and not output.requires_grad
+    assert len(runs) == made
+    assert all(theta.grad.stride() == theta.stride() for theta in model.theta.values())
+
+
+def differentiated(models, x, alpha, autocast=False):
+    """Of each model: loss and output, gradients and buffers, all from where the first is."""
+    y, before, results = torch.arange(len(x)) % 3, copy.deepcopy(models[0].state_dict()), []
+    for model in models:
+        model.alpha = alpha
+        model.load_state_dict(before)
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found = model.differentiate(converting(cross_entropy, torch.float32), y, x)
+        gradients = [theta.grad for theta in model.theta.values()]
+        results.append((found, gradients, copy.deepcopy(dict(model.named_buffers()))))
+    models[0].load_state_dict(before)
+    return results
+
+
+@pytest.mark.parametrize("name", ("convolutions", "perceptron"))
+def test_one_graph_of_a_step_computes_what_the_interpreter_does(name):
+    build, draw = CASES[name]
+    models, x = pair_of_models(build), draw()
+    for alpha in (1.0, 1e7, math.inf):
+        plain, compiled = differentiated(models, x, alpha)
+        assert_same(compiled, plain) if alpha in (1.0, math.inf) else assert_near(compiled, plain)
+
+
+def test_autocast_holds_for_the_output_of_a_step_alone():
+    models, x = pair_of_models(perceptron), torch.randn(5, 7)
+    plain, compiled = differentiated(models, x, math.inf, autocast=True)
+    assert_same(compiled, plain)
+    exact, _ = differentiated(models, x, math.inf)
+    assert not torch.equal(plain[0][1], exact[0][1]) and plain[0][0].dtype == torch.float32
+
+
+def test_what_is_frozen_or_out_of_reach_has_no_gradient():
+    class Halved(nn.Sequential):
+        def forward(self, x):
+            return self[0](x)
+
+    plain, compiled = pair_of_models(lambda: Halved(nn.Linear(6, 3), nn.Linear(6, 3)))
+    x, y = torch.randn(4, 6), torch.zeros(4, 3)
+    for model in (plain, compiled):
+        model.theta["0.bias"].requires_grad_(False)
+        model.differentiate(mse, y, x)
+        assert [name for name, theta in model.theta.items() if theta.grad is not None] == ["0.weight"]
+    assert torch.equal(compiled.theta["0.weight"].grad, plain.theta["0.weight"].grad)
+
+
+def test_hooks_are_called():
+    _, model = pair_of_models(network)
+    seen = []
+    hooks = [
+        model.register_forward_hook(lambda *_: seen.append("model")),
+        next(iter(model.theta.values())).register_hook(lambda gradient: seen.append("theta")),
+    ]
+    for remaining in (["model", "theta"], ["theta"], []):
+        model.differentiate(mse, torch.zeros(5, 3), torch.randn(5, 6))
+        assert seen == remaining
+        seen.clear()
+        if hooks:
+            hooks.pop(0).remove()
+
+
 def test_beyond_the_range_of_float32_an_alpha_has_its_own_graph():
     plain, compiled = pair_of_models(network)
     x = torch.randn(5, 6)
@@ -247,18 +324,22 @@ def test_a_lost_jump_is_told_as_without(monkeypatch, device_answers):
             pair.check_lost("cpu")
 
 
-def train(compiled, alpha=math.inf):
+def train(compiled, alpha=math.inf, **options):
     model = lt.CenteredModel(network(), alpha)
     if compiled:
         model.compile(EAGER)
-    return lt.Trainer(model, TRAIN, TEST, lr=0.1, batch_size=8, probe_size=5)
+    return lt.Trainer(model, TRAIN, TEST, lr=0.1, batch_size=8, probe_size=5, **options)
 
 
-def test_training_takes_the_same_steps():
-    plain, compiled = train(False), train(True)
+@pytest.mark.parametrize("options", ({}, {"loss": nn.functional.cross_entropy}))
+def test_training_takes_the_same_steps(options):
+    """All of a step in one graph, unless the loss is one's own."""
+    plain, compiled = train(False, **options), train(True, **options)
     assert without_times([compiled.fit(2)]) == without_times([plain.fit(2)])
     assert_same(compiled.model.state_dict(), plain.model.state_dict())
     assert compiled.member.settings.compile and not plain.member.settings.compile
+    kinds = {type(graph) for p in compiled.model.share_traces(None) for graph in p.compiled.values()}
+    assert kinds == {Graph if callable(options.get("loss")) else Step}
 
 
 def test_compiled_models_in_company_take_turns(runs):

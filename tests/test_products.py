@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lazytorch.products import products
+from lazytorch.products import tf32
 
 MODERN = hasattr(torch.backends.cuda.matmul, "fp32_precision")
 NAME, OFF, ON = ("fp32_precision", "ieee", "tf32") if MODERN else ("allow_tf32", False, True)
@@ -18,7 +18,7 @@ def settings():
 @pytest.mark.parametrize("first", (0, 1))
 def test_threads_that_overlap_leave_what_the_first_found(first):
     """Entered and left as two threads may do it, not one within the other."""
-    before, contexts = settings(), [products(tf32=False), products(tf32=False)]
+    before, contexts = settings(), [tf32(False), tf32(False)]
     for context in contexts:
         context.__enter__()
     contexts[first].__exit__(None, None, None)
@@ -29,8 +29,8 @@ def test_threads_that_overlap_leave_what_the_first_found(first):
 
 def test_contexts_nest():
     before = settings()
-    with products(tf32=True):
-        with products(tf32=False):
+    with tf32(True):
+        with tf32(False):
             assert settings() == {OFF}
         assert settings() == {ON}
     assert settings() == before

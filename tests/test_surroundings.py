@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lazytorch as lt
 
@@ -40,6 +41,46 @@ def test_channels_last(x):
     for model in (randomised(network()).to(memory_format=last), randomised(network().to(memory_format=last))):
         assert model.theta["0.weight"].is_contiguous(memory_format=last)
         torch.testing.assert_close(model(x.to(memory_format=last)), expected, rtol=1e-4, atol=1e-4)
+
+
+OUTPUTS = 6
+
+
+class Convolutions(TorchDispatchMode):
+    """Whether input and weight of each convolution, and the gradient but of the output, are in channels_last."""
+
+    def __init__(self):
+        super().__init__()
+        self.found: list = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.convolution, torch.ops.aten.convolution_backward):
+            of_output = func.overloadpacket is torch.ops.aten.convolution_backward and len(args[2]) == OUTPUTS
+            own = args[1:3] if of_output else args[:3]
+            tensors = [t for t in own if isinstance(t, torch.Tensor) and t.dim() == 4]
+            self.found.append([t.is_contiguous(memory_format=torch.channels_last) for t in tensors])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("alpha", (1.0, 1e7, math.inf))
+def test_channels_last_stay_so(x, alpha):
+    layers = (
+        nn.Conv2d(3, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 1),
+        nn.GELU(),
+    )
+    net = nn.Sequential(*layers, nn.MaxPool2d(3, 2, 1), nn.Conv2d(5, OUTPUTS, 1))
+    expected, model = randomised(net, alpha), randomised(net.to(memory_format=torch.channels_last), alpha)
+    expected(x).square().sum().backward()
+    x = x.to(memory_format=torch.channels_last)
+    with Convolutions() as seen:
+        model(x).square().sum().backward()
+    assert len(seen.found) >= 9 and all(map(all, seen.found))
+    for name, theta in expected.theta.items():
+        torch.testing.assert_close(model.theta[name].grad, theta.grad, rtol=1e-3, atol=1e-3 * theta.grad.abs().max())
 
 
 def test_without_gradients(x):

@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 
 from .function import add_product
-from .pair import Pair, apply, chosen, rule
-from .pointwise import pointwise, scaled, scaled_by, sigmoid, sigmoid_between, tanh
+from .pair import Pair, apply, rule, within
+from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
 
 aten = torch.ops.aten
 
-#: The weight of the middle, and distance from it and twice the weight of the other abscissae of Gauss-Legendre
-#: quadrature over an interval of length 1, for float64 and for other types.
-FINE, COARSE = (
-    (weights[points // 2] / 2, [(t / 2, w) for t, w in zip(abscissae, weights, strict=True) if t > 1e-9])
-    for points in (5, 3)
+#: Abscissae in [0, 1] of Gauss-Legendre quadrature and weights for the normal density without its factor, for float64
+#: and for other types; of one point alone.
+FINE, COARSE, POINT = (
+    [((t + 1) / 2, w / math.sqrt(8 * math.pi)) for t, w in zip(abscissae, weights, strict=True)]
+    for points in (5, 3, 1)
     for abscissae, weights in [[each.tolist() for each in np.polynomial.legendre.leggauss(points)]]
 )
 
@@ -30,20 +30,17 @@ def erf(epsilon, x):
 def normal_distribution(epsilon, x):
     """Of the normal distribution's Phi(x) = erfc(-x / sqrt(2)) / 2: its density's mean over [a, b], times d.
 
-    With z = eps d and m = (a + b) / 2 that is e^(-m^2/2) / sqrt(2 pi) times the mean of e^(-(s z)^2/2) cosh(s z m)
-    over s in [-1/2, 1/2], by quadrature where |z| max(1, |m|) <= 1/4 (its error is then below rounding); elsewhere the
-    plain subtraction of erfc, on a's side of 0, whose tail keeps its relative accuracy.
+    By quadrature where |eps d| max(1, |a + b| / 2) <= 1/4 (its error is then below rounding); elsewhere the plain
+    subtraction of erfc, on a's side of 0, whose tail keeps its relative accuracy.
     """
     a, d = x
-    z, middle = epsilon * d, torch.add(a, d, alpha=epsilon / 2)
-    square, product = z * z, z * middle
 
     def near():
-        centre, others = FINE if a.dtype == torch.float64 else COARSE
-        mean = torch.full_like(a, centre)
-        for s, w in others:
-            mean = add_product(mean, torch.mul(square, -s * s / 2).exp_(), torch.mul(product, s).cosh_(), value=w)
-        return torch.mul(middle, middle).mul_(-0.5).exp_().mul_(mean).mul_(d).mul_(1 / math.sqrt(2 * math.pi))
+        mean = torch.zeros_like(a)
+        for t, w in POINT if epsilon == 0 else FINE if a.dtype == torch.float64 else COARSE:
+            point = torch.add(a, d, alpha=epsilon * t)
+            mean.add_(torch.mul(point, point).mul_(-0.5).exp_(), alpha=w)
+        return mean.mul_(d)
 
     def far():
         side = torch.ones_like(a).copysign_(a) / math.sqrt(2)
@@ -51,7 +48,8 @@ def normal_distribution(epsilon, x):
 
     if epsilon == 0:
         return near()
-    return chosen(torch.maximum(square, product * product) <= 1 / 16, near, far)
+    middle = torch.add(a, d, alpha=epsilon / 2).abs_().clamp_min_(1)
+    return within(middle.mul_(d).abs_(), 0.25 / epsilon, near, far)
 
 
 @pointwise(aten.erfc)
@@ -101,8 +99,13 @@ def log_sigmoid_forward(epsilon, out, x):
 
 @pointwise(aten.silu, backward=aten.silu_backward)
 def silu(epsilon, x):
-    """x s(x), a product."""
-    return x.difference * torch.sigmoid(x.value(epsilon)) + x.primal * sigmoid(epsilon, x)
+    """x s(x), a product, with D s = tanh(eps d / 2) (s(a) + s(b) - 2 s(a) s(b)) / eps."""
+    a, d = x
+    if epsilon == 0:
+        return aten.silu_backward(d, a)
+    start, end = torch.sigmoid(a), torch.sigmoid(x.value(epsilon))
+    slope = torch.add(start, end).addcmul_(start, end, value=-2).mul_(torch.mul(d, epsilon / 2).tanh_())
+    return add_product(end.mul_(d), a, slope, value=1 / epsilon)
 
 
 @pointwise(aten.mish, backward=aten.mish_backward)

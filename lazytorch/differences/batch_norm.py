@@ -4,8 +4,8 @@ import torch
 
 from ..transforms import active
 from .function import Function, add_product, once_differentiable
-from .pair import Pair, as_pair, difference, rule
-from .standardisation import from_moments, wide
+from .pair import Pair, as_pair, difference, primal, rule
+from .standardisation import between, wide
 
 aten = torch.ops.aten
 
@@ -54,6 +54,8 @@ def batch_norm_without_statistics(epsilon, out, x, weight, bias, training, momen
 
 def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out):
     """The output's difference, and those of the batch's mean and unbiased variance."""
+    if weight is None and bias is not None:
+        weight = torch.ones_like(primal(bias))  # without one, the kernel's at w is 1 instead of its difference 0
     vectors = *(as_pair(weight) or (None, None)), difference(bias)
     if training:
         result, *moments = _OfBatch.apply(epsilon, eta, *as_pair(x), *vectors, *out[1:3])
@@ -65,15 +67,14 @@ def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, e
 class _BatchNorm(Function):
     """Functions of (epsilon, eta, a, d, w, dw, db, statistics at w_0), whose backward pass is torch's own at w.
 
-    dy = dz w_1 + z dw + db, where z is x standardised at w_0, is put together as d' scale + a slope + shift with one
-    number of each for a channel. Short types are computed with in float32.
+    Below, z is x standardised. Short types are computed with in float32.
     """
 
     @staticmethod
-    def save(ctx, epsilon, eta, a, d, weight, of_batch: bool, mean, spread):
-        """``spread`` is the batch's reciprocal standard deviation or the running variance; both are at w."""
+    def save(ctx, eta, *at_w, of_batch: bool):
+        """x, weight, mean and spread, which is the batch's reciprocal standard deviation or the running variance."""
         ctx.eta, ctx.of_batch = eta, of_batch
-        ctx.save_for_backward(Pair(a, d).value(epsilon), weight, mean, spread)
+        ctx.save_for_backward(*at_w)
 
     @staticmethod
     @once_differentiable
@@ -86,52 +87,55 @@ class _BatchNorm(Function):
 
 
 class _OfBatch(_BatchNorm):
-    """Statistics of the batch; returns dy, and the differences of its mean and of its unbiased variance.
+    """Statistics of the batch; returns dy = dz w_0 + z_1 dw + db, and the differences of mean and unbiased variance.
 
-    With q = mean(d z) torch's backward kernel, given d for the gradient, returns d' = r_0 (d - dmean - z q), n q and
-    n dmean, and dz = d' r_1 / r_0 + z r_1 (q (r_0 - r_1) - eps var(d) r_0 r_1) / (r_0 + r_1).
+    Torch's kernels give z_1 dw + db together with the statistics at w, and dz w_0 as in :mod:`.standardisation`.
     """
 
     @staticmethod
     def forward(ctx, epsilon, eta, a, d, w, dw, db, mean, r0):
-        result_type, start, move = a.dtype, a, d
-        a, d, w, dw, db, mean, r0 = map(wide, (a, d, w, dw, db, mean, r0))
-        n, channels = a.numel() // len(mean), [i for i in range(a.dim()) if i != 1]
-        centered, along, total = _gradients(d, a, None, mean, r0, True, eta, [True, True, True])
-        spread = torch.var(d, channels, correction=0).mul_(epsilon)
-        dvariance = torch.addcdiv(spread, along, r0, value=2 / n)
-        r1 = torch.pow(r0, -2).add_(dvariance, alpha=epsilon).clamp_min_(eta).rsqrt_()
-        slope = (r0 - r1).mul_(along / n).sub_(spread * r0 * r1).mul_(r1).div_(r0 + r1)
-        scale = r1 / r0
-        w_1 = None
+        x, result_type, channel = Pair(wide(a), wide(d)), a.dtype, (-1,) + (1,) * (a.dim() - 2)
+        w, dw, db, mean, r0 = map(wide, (w, dw, db, mean, r0))
+
+        def standardise(x, weight=None, bias=None):
+            y, mean, r = aten.native_batch_norm(x, weight, bias, None, None, True, 0.0, eta)
+            return y, mean.view(channel), r.view(channel)
+
+        at_w, n = x.value(epsilon), a.numel() // len(mean)
+        moved, mean_1, r1 = standardise(at_w, dw, db)
+        middle, *at_middle = between(epsilon, x, mean.view(channel), r0.view(channel), r1, standardise)
+        mean_1, r1, mean, r, scale = (t.flatten() for t in (mean_1, r1, *at_middle))
+        scale = scale if w is None else scale.mul_(w)
+        result, along, total = _gradients(x.difference, middle, scale, mean, r, True, eta, [True, True, True])
         if w is not None:
-            w_1 = Pair(w, dw).value(epsilon)
-            scale, slope = scale * w_1, torch.addcmul(dw, slope, w_1)
-        _BatchNorm.save(ctx, epsilon, eta, start, move, w_1, True, torch.add(mean, total, alpha=epsilon / n), r1)
-        slope = slope * r0
-        result = _combined(a, slope, centered, scale, mean * -slope, db).to(result_type)
-        moments = total / n, dvariance.mul_(n / max(n - 1, 1))
+            result = moved.add_(result)
+        moments = total / n, along.mul_(r).div_(r0 * r1).mul_(2 / max(n - 1, 1))
+        w_1 = None if w is None else Pair(w, dw).value(epsilon)
+        _BatchNorm.save(ctx, eta, at_w.to(result_type), w_1, mean_1, r1, of_batch=True)
         ctx.mark_non_differentiable(*moments)
-        return result, *moments
+        ctx.set_materialize_grads(False)
+        return result.to(result_type), *moments
 
 
 class _OfRunning(_BatchNorm):
-    """Running statistics: dz = (d - dmean) r_1 + z dr / r_0."""
+    """Running statistics: dy = dz w_1 + z_0 dw + db, with dz = (d - dmean) r_1 + (a - mean) dr."""
 
     @staticmethod
     def forward(ctx, epsilon, eta, a, d, w, dw, db, mean, dmean, variance, dvariance):
-        result_type, start, move = a.dtype, a, d
+        at_w, result_type = Pair(a, d).value(epsilon), a.dtype
         a, d, w, dw, db = map(wide, (a, d, w, dw, db))
         mean, dmean, variance, dvariance = map(wide, (mean, dmean, variance, dvariance))
-        at_w = from_moments(epsilon, mean, (variance + eta).rsqrt(), dmean, dvariance, eta)
-        scale, slope, w_1 = at_w.reciprocal_1, at_w.reciprocal_difference, None
+        variance_1 = Pair(variance, dvariance).value(epsilon).clamp_min(0)
+        r0, r1 = ((v + eta).rsqrt_() for v in (variance, variance_1))
+        scale, slope, w_1 = r1, -dvariance * (r0 * r1) ** 2 / (r0 + r1), None
         if w is not None:
             w_1 = Pair(w, dw).value(epsilon)
-            scale, slope = scale * w_1, torch.addcmul(slope * w_1, dw, at_w.reciprocal_0)
-        running = at_w.mean_1, at_w.reciprocal_1**-2 - eta
-        _BatchNorm.save(ctx, epsilon, eta, start, move, w_1, False, *running)
+            scale, slope = scale * w_1, torch.addcmul(slope * w_1, dw, r0)
+        _BatchNorm.save(ctx, eta, at_w, w_1, Pair(mean, dmean).value(epsilon), variance_1, of_batch=False)
         shift = torch.addcmul(dmean * -scale, mean, slope, value=-1)
-        return _combined(a, slope, d, scale, shift, db).to(result_type)
+        channel = (-1,) + (1,) * (a.dim() - 2)
+        slope, scale, shift = (t.view(channel) for t in (slope, scale, shift if db is None else shift + db))
+        return add_product(torch.addcmul(shift, a, slope), d, scale).to(result_type)
 
 
 def _gradients(gradient, x, weight, mean, spread, of_batch: bool, eta: float, mask: list[bool]):
@@ -146,14 +150,6 @@ def _gradients(gradient, x, weight, mean, spread, of_batch: bool, eta: float, ma
     n = x.numel() // x.shape[1]
     centered = gradient - (db.view(channel) + z * dw.view(channel)) / n if of_batch else gradient
     return centered * (reciprocal if weight is None else reciprocal * weight.view(channel)), dw, db
-
-
-def _combined(a, slope, d, scale, shift, db):
-    """a slope + d scale + shift + db; vectors have one number for each channel."""
-    channel = (-1,) + (1,) * (a.dim() - 2)
-    shift = shift if db is None else shift + db
-    slope, scale, shift = (vector.view(channel) for vector in (slope, scale, shift))
-    return add_product(torch.addcmul(shift, a, slope), d, scale)
 
 
 def _laid_out(t, like):

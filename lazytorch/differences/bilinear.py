@@ -9,6 +9,7 @@ import torch
 
 from .function import Function, once_differentiable
 from .pair import Pair, continuous, difference, primal, rule, value
+from .pointwise import scaled
 
 aten = torch.ops.aten
 
@@ -35,14 +36,14 @@ class _Convolution(Function):
 
 
 class _MatrixProduct(Function):
-    """du (v + eps dv) + u dv, for batches of matrices."""
+    """du (v + eps dv) + u dv + db, for matrices or batches of them."""
 
     @staticmethod
-    def forward(ctx, epsilon, u, du, v, dv):
+    def forward(ctx, epsilon, u, du, v, dv, db):
         left, right = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
-        ctx.epsilon = epsilon
+        ctx.epsilon, ctx.bias_shape = epsilon, None if db is None else db.shape
         ctx.save_for_backward(left, *((v, dv) if v.dim() == 2 else (right,)))  # one matrix is a weight
-        return (du @ right).add_(u @ dv)
+        return _sum_and_product(_sum_and_product(db, u, dv), du, right)
 
     @staticmethod
     @once_differentiable
@@ -51,7 +52,14 @@ class _MatrixProduct(Function):
         at_w = Pair(*right).value(ctx.epsilon) if len(right) == 2 else right[0]
         du = gradient @ at_w.mH if ctx.needs_input_grad[2] else None
         dv = left.mH @ gradient if ctx.needs_input_grad[4] else None
-        return None, None, du, None, dv
+        db = gradient.sum_to_size(ctx.bias_shape) if ctx.needs_input_grad[5] else None
+        return None, None, du, None, dv, db
+
+
+def _sum_and_product(total, left, right):
+    if total is None:
+        return left @ right
+    return (torch.addmm if left.dim() == 2 else torch.baddbmm)(total, left, right)
 
 
 @rule(aten.convolution)
@@ -68,24 +76,28 @@ def convolution(epsilon, out, input, weight, bias, *geometry):
 
 
 @rule(aten.mm, aten.bmm)
-def matrix_product(epsilon, out, left, right):
-    """D_eps (u @ v), for matrices or batches of them."""
+def matrix_product(epsilon, out, left, right, db=None):
+    """D_eps (u @ v + b), for matrices or batches of them."""
     u, v, du, dv = primal(left), primal(right), difference(left), difference(right)
     if du is None:
-        return u @ dv
+        return _sum_and_product(db, u, dv)
     if dv is None:
-        return du @ v
-    return _MatrixProduct.apply(epsilon, u, du, v, dv)
+        return _sum_and_product(db, du, v)
+    return _MatrixProduct.apply(epsilon, u, du, v, dv, db)
 
 
 @rule(aten.addmm, aten.baddbmm)
 def add_matrix_product(epsilon, out, bias, left, right, *, beta=1, alpha=1):
-    terms = []
+    db = None if difference(bias) is None else _times(beta, bias).difference
     if isinstance(left, Pair) or isinstance(right, Pair):
-        terms.append(alpha * matrix_product(epsilon, None, left, right))
-    if isinstance(bias, Pair):
-        terms.append((beta * bias.difference).expand_as(out))
-    return sum(terms[1:], terms[0])
+        return matrix_product(epsilon, out, _times(alpha, left), right, db)
+    return db.expand_as(out)
+
+
+def _times(factor, x):
+    if factor == 1:
+        return x
+    return scaled(x, factor) if isinstance(x, Pair) else factor * x
 
 
 @rule(aten._sparse_addmm)

@@ -130,7 +130,7 @@ def polar(radius, angle):
 
 @decomposition(aten.copysign.Tensor, aten.copysign.Scalar)
 def copysign(x, sign):
-    sign = sign if isinstance(sign, torch.Tensor) else x.new_tensor(sign)
+    sign = sign if isinstance(sign, torch.Tensor) else x.new_full((), sign)
     return torch.where(sign.signbit(), -x.abs(), x.abs())
 
 

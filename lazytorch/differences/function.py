@@ -58,6 +58,9 @@ class _Context:
     def mark_non_differentiable(self, *tensors):
         self.not_differentiable = tensors
 
+    def set_materialize_grads(self, _):
+        """They are not, see :class:`_Transformed`."""
+
 
 class _Transformed(torch.autograd.Function):
     """Any :class:`Function`, whose saved tensors are further outputs, as transforms must see them."""

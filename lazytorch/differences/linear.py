@@ -123,12 +123,15 @@ def as_strided(epsilon, out, x, size, stride, offset=None):
     offset = start if offset is None else offset
     within = primal.untyped_storage().nbytes() // primal.element_size()
     index = _elements(tuple(primal.shape), primal.stride(), start, within, tuple(size), tuple(stride), offset)
-    return x.difference.reshape(-1)[index.to(primal.device)]
+    return x.difference.reshape(size) if index is None else x.difference.reshape(-1)[index.to(primal.device)]
 
 
 @functools.lru_cache(maxsize=16)
-def _elements(shape, strides, start, within, size, stride, offset) -> torch.Tensor:
-    """Which elements of a tensor, counted in order, lie where a view of its memory looks."""
+def _elements(shape, strides, start, within, size, stride, offset) -> torch.Tensor | None:
+    """Which elements of a tensor, counted in order, lie where a view of its memory looks; None for all, in order.
+
+    The view of all is that of adaptive pooling in channels_last; its index would go to the device at every call.
+    """
     if any(stride == 0 and length > 1 for stride, length in zip(strides, shape, strict=True)):
         raise UnsupportedOperator("it looks into the memory of a tensor that is expanded: clone that first")
     with torch.inference_mode(False), _disable_current_modes():  # for calls in other modes too
@@ -137,7 +140,7 @@ def _elements(shape, strides, start, within, size, stride, offset) -> torch.Tens
         index = memory.as_strided(size, stride, offset).contiguous()
         if (index < 0).any():
             raise UnsupportedOperator("it looks into memory beside its tensor, a part of another: index that instead")
-        return index
+        return None if torch.equal(index.flatten(), torch.arange(math.prod(shape))) else index
 
 
 @rule(aten.cat)

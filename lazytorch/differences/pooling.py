@@ -51,7 +51,7 @@ class _MaxPool(Function):
     @staticmethod
     def forward(ctx, epsilon, dimensions, maximize, vjp, a, d, maximum, indices):
         if epsilon == 0:
-            out = d.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view_as(indices)
+            out = _chosen(d, indices, dimensions)
         else:
             out, indices = maximize(epsilon, a, d, maximum)
         ctx.shape, ctx.vjp = d.shape, vjp
@@ -63,8 +63,24 @@ class _MaxPool(Function):
     @once_differentiable
     def backward(ctx, gradient, _):
         (indices,) = ctx.saved_tensors
-        shaped = gradient.new_empty(1).expand(ctx.shape)
-        return None, None, None, None, None, ctx.vjp(gradient.contiguous(), shaped, indices), None, None
+        if _is_channels_last(indices):
+            shaped = torch.empty_like(gradient.new_empty(1).expand(ctx.shape), memory_format=torch.channels_last)
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+        else:
+            shaped, gradient = gradient.new_empty(1).expand(ctx.shape), gradient.contiguous()
+        return None, None, None, None, None, ctx.vjp(gradient, shaped, indices), None, None
+
+
+def _chosen(d, indices, dimensions: int):
+    """What lies at flat positions of each plane; in channels_last, where both are so."""
+    if _is_channels_last(d) and _is_channels_last(indices):
+        d, indices = (t.permute(0, 2, 3, 1) for t in (d, indices))
+        return d.flatten(1, 2).gather(1, indices.flatten(1, 2)).view_as(indices).permute(0, 3, 1, 2)
+    return d.flatten(-dimensions).gather(-1, indices.flatten(-dimensions)).view_as(indices)
+
+
+def _is_channels_last(t) -> bool:
+    return t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last)
 
 
 def _are_tiles(kernel, stride, padding, dilation, sizes) -> bool:
@@ -108,23 +124,24 @@ def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):
 def _adaptive_maximum(dimensions, epsilon, a, d, maximum):
     """Windows from floor(i size / count) to ceil((i + 1) size / count); short ones repeat their last element."""
     sizes, counts = a.shape[-dimensions:], maximum.shape[-dimensions:]
-    places = [_window_places(*both) for both in zip(sizes, counts, strict=True)]
+    places = [_window_places(*both, a.device) for both in zip(sizes, counts, strict=True)]
     for i, place in enumerate(places):  # to the shape (count_1, ..., count_n, window_1, ..., window_n)
         shape = [1] * (2 * dimensions)
         shape[i], shape[dimensions + i] = place.shape
         places[i] = place.view(shape)
-    positions = _flat_position(places, sizes).flatten(dimensions).to(a.device)
+    positions = _flat_position(places, sizes).flatten(dimensions)
     a, d = (part.flatten(-dimensions)[..., positions] for part in (a, d))
     scores = (a - maximum.unsqueeze(-1)).mul_(1 / epsilon).add_(d)
     index = scores.argmax(-1, keepdim=True)
     return scores.gather(-1, index).squeeze(-1), positions.expand_as(scores).gather(-1, index).squeeze(-1)
 
 
-def _window_places(size: int, count: int):
-    """(count, longest window): the places that each window covers."""
-    i = torch.arange(count).unsqueeze(1)
+def _window_places(size: int, count: int, device):
+    """(count, longest window): the places that each window covers, made on the device, which then need not wait."""
+    longest = max(-(-(i + 1) * size // count) - i * size // count for i in range(count))
+    i = torch.arange(count, device=device).unsqueeze(1)
     first, last = i * size // count, -(-(i + 1) * size // count) - 1
-    return torch.minimum(first + torch.arange(int((last - first).max()) + 1), last)
+    return torch.minimum(first + torch.arange(longest, device=device), last)
 
 
 def _flat_position(coordinates, sizes):

@@ -23,7 +23,7 @@ def power(epsilon, x, exponent):
     if float(exponent).is_integer():
         whole = _product(epsilon, x, abs(int(exponent)))
         return whole.difference if exponent > 0 else reciprocal(epsilon, whole)
-    return _by_logarithm(epsilon, x, x.primal.new_tensor(exponent))
+    return _by_logarithm(epsilon, x, x.primal.new_full((), exponent))
 
 
 def _product(epsilon, x, n: int) -> Pair:
@@ -46,7 +46,7 @@ def power_of_tensors(epsilon, out, base, exponent):
 @rule(aten.pow.Scalar)
 def power_of_constant(epsilon, out, base, exponent):
     function = functools.partial(torch.pow, base)
-    return apply(lambda epsilon, y: _by_logarithm(epsilon, y.primal.new_tensor(base), y), function, epsilon, exponent)
+    return apply(lambda epsilon, y: _by_logarithm(epsilon, y.primal.new_full((), base), y), function, epsilon, exponent)
 
 
 def _by_logarithm(epsilon, base, exponent):

@@ -4,9 +4,11 @@ A module is traced once per input signature, and the trace is run operator by op
 rule gives the divided difference of what it returned; at small alpha it runs at w instead, see :mod:`.ends`.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -84,10 +86,17 @@ class Program:
         self.overwritten = _written(self.nodes)
         self.written = {self.names[node] for node in self.overwritten if node in self.names}
         self._ends = {call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)}
-        self._inside = frozenset().union(*(call.inside for call in calls))
+        inside = frozenset().union(*(call.inside for call in calls))
+        self._stopped = inside | {node for node in self.nodes if node.meta.get("stopped")}
         self.last_used_by = _last_uses(self.nodes, self._ends)
         self.relus = _relus(self.nodes, module)
         self.compiled: dict = {}  # graphs of it, see lazytorch.compiled
+
+    @functools.cached_property
+    def is_narrow(self) -> bool:
+        """Whether something is in float16, whose range epsilon theta leaves."""
+        values = (leaf for node in self.nodes for leaf in pytree.tree_leaves(node.meta.get("val")))
+        return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
     def suits(self, inputs: list[Tensor]) -> bool:
         """Whether what the module decides in Python by the values of its inputs comes out as in the trace."""
@@ -155,33 +164,35 @@ class Program:
     def _interpret(self, values: dict, epsilon: float, record: dict | None, observe: Observer | None):
         """The outputs for these ``values`` of the placeholders, which are dropped once they have been used."""
         for node in self.nodes:
-            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
             if node.op == "output":
-                return pytree.tree_unflatten(args[0], self.out_spec)
+                return pytree.tree_unflatten(map_arg(node.args[0], values.__getitem__), self.out_spec)
             if node.op == "get_attr":
                 values[node] = getattr(self.graph_module, node.target)
             elif node.op == "call_function":
                 if observe is not None and node in self.relus:
-                    observe(self.relus[node], *_active(args[0], epsilon))
-                values[node] = self._run(node, epsilon, args, kwargs, record)
+                    observe(self.relus[node], *_active(values[node.args[0]], epsilon))
+                values[node] = self._run(node, epsilon, values, record)
                 if node in self._ends:
                     self._ends[node].honour(epsilon, values)
             for finished in self.last_used_by.get(node, ()):
                 del values[finished]
 
-    def _run(self, node, epsilon, args, kwargs, record):
+    def _run(self, node, epsilon: float, values: dict, record: dict | None):
+        args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
         if not isinstance(node.target, torch._ops.OpOverload):
             return node.target(*args, **kwargs)  # getitem
         if record is None:
-            out = _at_w_0(node.target, args, kwargs)
+            out = _at_w_0(node, values)
         elif node in record:
             out = record[node]
         else:
-            out = record[node] = _at_w_0(node.target, args, kwargs)
+            out = record[node] = _at_w_0(node, values)
+        varying = [values[argument] for argument in node.all_input_nodes if varies(values[argument])]
+        if not varying:
+            return out
         try:
-            stopped = node.meta.get("stopped") or node in self._inside
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not stopped):
-                return on_pairs(node.target, epsilon, out, args, kwargs)
+            with torch.no_grad() if node in self._stopped else nullcontext():
+                return _moved(node.target, epsilon, out, varying, args, kwargs)
         except UnsupportedOperator as error:
             module = node.meta.get("module") or "(root)"
             raise UnsupportedOperator(f"operator {node.target} (in module '{module}'): {error}") from error
@@ -213,16 +224,19 @@ def _active(x, epsilon: float) -> tuple[Tensor, Tensor]:
     return start, a > (ROUNDINGS * torch.finfo(move.dtype).eps * move.abs()).sub_(move)
 
 
-def _at_w_0(operator, args, kwargs):
-    args, kwargs = pytree.tree_map(primal, (args, kwargs), is_leaf=varies)
-    return operator(*args, **kwargs)
+def _at_w_0(node, values: dict):
+    args, kwargs = map_arg((node.args, node.kwargs), lambda argument: primal(values[argument]))
+    return node.target(*args, **kwargs)
 
 
 def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
     """``out``, what the operator returned at w_0, together with its divided difference where it depends on theta."""
     varying = [leaf for leaf in pytree.tree_leaves((args, kwargs), is_leaf=varies) if varies(leaf)]
-    if not varying:
-        return out
+    return _moved(operator, epsilon, out, varying, args, kwargs) if varying else out
+
+
+def _moved(operator, epsilon: float, out, varying: list, args: tuple, kwargs: dict):
+    """As :func:`on_pairs`, which of the arguments depend on theta being known."""
     if isinstance(varying[0], Ends):
         return _on_ends(operator, epsilon, out, args, kwargs)
     rule = find_rule(operator)

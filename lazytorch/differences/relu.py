@@ -2,7 +2,6 @@
 
 import torch
 
-from ..transforms import active
 from .function import Function, once_differentiable
 from .pair import in_range, rule
 
@@ -16,8 +15,7 @@ class Gated(Function):
     @once_differentiable
     def backward(ctx, gradient):
         (gate,) = ctx.saved_tensors
-        passed = gate * gradient if active() else gate.to(gradient.dtype).mul_(gradient)  # in a batch, perhaps, alone
-        return None, passed, *(None,) * (len(ctx.needs_input_grad) - 2)
+        return None, gate * gradient, *(None,) * (len(ctx.needs_input_grad) - 2)
 
 
 class _ReLU(Gated):

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from .function import Function, once_differentiable
-from .pair import Pair, apply, chosen, rule
+from .pair import Pair, apply, rule, within
 from .pointwise import exp, scaled_by
 
 aten = torch.ops.aten
@@ -43,6 +43,14 @@ def log_softmax_difference(epsilon, x, dim):
     return d - rest
 
 
+def _growth(epsilon, d):
+    """expm1(eps d) / eps where |eps d| <= 1, as 2 t / (1 - t) with t = tanh(eps d / 2): on a CPU in half the time."""
+    if epsilon == 0:
+        return d
+    t = torch.mul(d, epsilon / 2).tanh_()
+    return t.div_(1 - t).mul_(2 / epsilon)
+
+
 class _Softmax(Function):
     """With c = d - sum_j s_j d_j, e = expm1(eps c) / eps and T = sum_j s_j e_j: s (e - T) / (1 + eps T).
 
@@ -59,14 +67,14 @@ class _Softmax(Function):
         centered = (d - mean).masked_fill_(a == -torch.inf, 0)  # a masked score has no part, wherever it moves
 
         def near():
-            growth = scaled_by(epsilon, torch.expm1, centered)
+            growth = _growth(epsilon, centered)
             total = (out * growth).sum(dim, keepdim=True)
             return growth.sub_(total).mul_(out).div_(total.mul_(epsilon).add_(1))
 
         if epsilon == 0:
             return near()
-        small = centered.abs().amax(dim, keepdim=True) <= 1 / epsilon
-        return chosen(small, near, lambda: (at_w - out).div_(epsilon))
+        size = centered.abs().amax(dim, keepdim=True)
+        return within(size, 1 / epsilon, near, lambda: (at_w - out).div_(epsilon))
 
     @staticmethod
     @once_differentiable

@@ -1,13 +1,19 @@
-"""Standardising z = (x - mean) / sqrt(variance + eta) on pairs, which batch, layer and group normalisation share.
+"""Standardising z(x) = (x - mean) r, r = 1 / sqrt(variance + eta), on pairs: what batch, layer and group norm share.
 
-Written with the reciprocal standard deviation r = 1 / sqrt(variance + eta): its divided difference is
--Dv (r_0 r_1)^2 / (r_0 + r_1), where r_0 is its value at w_0, r_1 that at w, and Dv the variance's difference.
+The divided difference from a to b = a + eps d is the derivative at a mean of both, scaled:
+
+    [z(b) - z(a)] / eps = (h / r*) z'(x*) d,  x* = (r_0 a + r_1 b) / (r_0 + r_1),  h = 2 r_0 r_1 / (r_0 + r_1),
+
+where r_0, r_1 and r* are those of a, b and x*. For with c = d - mean(d) and dr = -Dv (r_0 r_1)^2 / (r_0 + r_1), Dv the
+variance's difference, the product rule gives h (c - z_m (r_0 r_1 / h) Dv / 2), where z_m = (z(a) + z(b)) / 2 is
+x* - mean(x*) times r_0 r_1 / h; that z'(x*) removes as much of x* from d follows from the mean of z^2, 1 - eta r^2.
+Torch's kernel for the gradient is z'(x*), as the Jacobian is symmetric, and so nothing is subtracted but by it.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .pair import Pair
 
 
 def wide(t: Tensor | None) -> Tensor | None:
@@ -15,36 +21,11 @@ def wide(t: Tensor | None) -> Tensor | None:
     return t.float() if t is not None and t.dtype in (torch.float16, torch.bfloat16) else t
 
 
-class Statistics(NamedTuple):
-    """Means and reciprocal standard deviations at w_0 and at w; differences of mean, variance and reciprocal."""
-
-    mean_0: Tensor
-    reciprocal_0: Tensor
-    mean_1: Tensor
-    reciprocal_1: Tensor
-    mean_difference: Tensor
-    variance_difference: Tensor
-
-    @property
-    def reciprocal_difference(self) -> Tensor:
-        """That of r."""
-        r0, r1 = self.reciprocal_0, self.reciprocal_1
-        return -self.variance_difference * (r0 * r1) ** 2 / (r0 + r1)
-
-
-def of_sample(epsilon: float, d: Tensor, z: Tensor, mean: Tensor, reciprocal: Tensor, eta: float, dims) -> Statistics:
-    """Statistics of the sample itself: ``z`` is x standardised at w_0, ``mean`` and ``reciprocal`` its own (kept as 1).
-
-    Dv = 2 mean(dx (x - mean)) + eps variance(dx).
-    """
-    spread, shift = torch.var_mean(d, dims, correction=0, keepdim=True)
-    covariance = (d * z).mean(dims, keepdim=True) / reciprocal
-    return from_moments(epsilon, mean, reciprocal, shift, 2 * covariance + epsilon * spread, eta)
-
-
-def from_moments(epsilon, mean, reciprocal, mean_difference, variance_difference, eta) -> Statistics:
-    """Statistics from those at w_0 and the differences of mean and variance."""
-    at_w = (reciprocal**-2 + epsilon * variance_difference).clamp_min(eta)
-    return Statistics(
-        mean, reciprocal, mean + epsilon * mean_difference, at_w.rsqrt(), mean_difference, variance_difference
-    )
+def between(epsilon: float, x: Pair, mean: Tensor, r0: Tensor, r1: Tensor, standardise):
+    """x*, its mean, r* and h / r*; statistics are given, and returned by standardise(x), in shapes that meet x."""
+    if epsilon == 0:
+        return x.primal, mean, r0, torch.ones_like(r0)
+    twice = torch.div(r1, torch.lerp(r0, r1, 0.5))
+    middle = torch.addcmul(x.primal, x.difference, twice, value=epsilon / 2)
+    _, mean, r = standardise(middle)
+    return middle, mean, r, twice.mul_(r0).div_(r)

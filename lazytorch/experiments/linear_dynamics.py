@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from ..training import Trainer
 from .fields import key
 from .problem import NetworkExperiment, Problem
 from .run import Run
+from .slopes import log_slope
 
 ERROR = 1e-5  # of float32 over some hundreds of steps
 
@@ -115,7 +115,7 @@ class LinearDynamics(NetworkExperiment):
         return {
             "train_error": max(row["train_error"] for row in curves),
             "test_error": max(row["test_error"] for row in curves),
-            "departure_slope": _slope(departures),
+            "departure_slope": log_slope(departures, "alpha", "train"),
             "train_loss_start": start["train_loss"],
             **{name: value for name, value in end.items() if name.endswith(("loss", "predicted"))},
             "lr": lr,
@@ -196,9 +196,3 @@ def _curves(trained: Trajectory, predicted: Trajectory) -> list[dict]:
         "test_error": _errors(trained.test_outputs, predicted.test_outputs).tolist(),
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _slope(departures: list[dict]) -> float | None:
-    """d log departure / d log alpha at the training points, by least squares."""
-    finite = [(math.log(row["alpha"]), math.log(row["train"])) for row in departures if 0 < row["train"] < math.inf]
-    return float(np.polyfit(*zip(*finite, strict=True), 1)[0]) if len(finite) > 1 else None

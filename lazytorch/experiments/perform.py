@@ -15,7 +15,7 @@ from ..processes import Processes
 from ..reports import Claim
 from ..runs import RunDirectory, identity, label, locate, to_json
 from ..training.interrupt import hand_on, stopping_signals
-from ..training.placement import find_device, find_processes
+from ..training.placement import find_device, find_processes, let_go
 from ..training.sinks import failure
 from ..training.tensorboard import TensorBoard
 from ..training.versions import versions
@@ -77,6 +77,9 @@ def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
             if (run := _begin(distinct[path], problem, locks, processes))
         ]
         if begun:
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    let_go(outcome.error)
             _run(begun, processes)
     return [distinct[outcome.directory.path] for outcome in outcomes]
 

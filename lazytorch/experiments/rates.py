@@ -53,7 +53,8 @@ class Rates(NetworkExperiment):
 
     Of a smooth network theory gives the slopes -1, -2 and -1. ReLU networks are outside of it and are trained beside.
     At alphas where no unit changes its sign their slopes are found to be the same; a few units that do make the
-    departure ten to a hundred times as large, so that slopes over all alphas are steeper and vary from trial to trial.
+    departure several to several hundred times as large, so that slopes over all alphas are steeper and vary from trial
+    to trial.
 
     Cost: ``steps`` steps a trial, activation and alpha, and of the linearization.
     """

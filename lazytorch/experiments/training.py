@@ -79,6 +79,7 @@ class Training(NetworkExperiment):
         "divided", "divided, or direct: two passes subtracted, in float64", one_of=("divided", "direct")
     )
     compile: bool = key(False, "true: steps run as one compiled graph; the first takes from seconds to minutes")
+    cudnn_benchmark: bool = key(False, "true: cuDNN takes the convolutions it finds fastest; roundings vary by run")
     probes: tuple[Any, ...] = key(STANDARD, "what is measured: displacement, ntk, activations, linearization, own.Name")
     probe_size: int = key(16, "test inputs on which kernel and linearization error are measured", at_least=1)
     evaluate_every: int = key(1, "epochs between evaluations, besides epoch 0 and the last", at_least=1)
@@ -147,6 +148,7 @@ class Training(NetworkExperiment):
             patience=self.stopping.patience,
             tolerance=self.stopping.tolerance,
             compile=self.compile,
+            cudnn_benchmark=self.cudnn_benchmark,
         )
         run.fingerprints |= {name: value for name, value in trainer.fingerprints.items() if name == "loss"}
         run.quantities |= declared_quantities(probes)
@@ -166,6 +168,7 @@ class Training(NetworkExperiment):
             self.stopping.patience,
             self.stopping.tolerance,
             self.compile,
+            self.cudnn_benchmark,
         )
 
     def _model(self, problem: Problem) -> CenteredModel:

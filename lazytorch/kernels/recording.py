@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from ..functional import call, installed, kept_tensors, kept_without_graph
-from ..products import products
+from ..products import tf32
 from .layers import LAYERS, Layer
 
 _ATTENTION = inspect.signature(F.multi_head_attention_forward)
@@ -226,5 +226,5 @@ def exact_derivatives(device: torch.device) -> Iterator[None]:
         raise RuntimeError("torch.inference_mode() has no derivatives: leave it, or use torch.no_grad() instead")
     kind, drawn_from = device.type, [device] if device.type == "cuda" else []
     cast = torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
-    with products(tf32=False), cast, torch.enable_grad(), torch.random.fork_rng(drawn_from):
+    with tf32(False), cast, torch.enable_grad(), torch.random.fork_rng(drawn_from):
         yield

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..anchored import Anchored
 from ..centered import CenteredModel
 from ..data import DeviceData
+from ..functional import read
 from ..processes import Processes
 from .isolation import as_trained, undisturbed
 from .objective import Objective
@@ -59,8 +60,9 @@ def check_type(model: Anchored, precision: str) -> None:
 
 def check_start(model: Anchored, train: DeviceData) -> None:
     """Raise ValueError if the weights, or the first training inputs or the outputs there at w_0, are not finite."""
-    for name, tensor in (model.initial_weights() | model.initial_buffers()).items():
-        if not tensor.isfinite().all():
+    tensors = model.initial_weights() | model.initial_buffers()
+    for name, finite in zip(tensors, read(tensor.isfinite().all() for tensor in tensors.values()), strict=True):
+        if not finite:
             raise ValueError(f"{name} of the network is not finite at w_0: initialise it with finite values")
     x, _ = train.head(8)
     if not x.isfinite().all():

@@ -13,6 +13,7 @@ from ..shared_start import SharedStart
 from .isolation import undisturbed, unmoved
 from .member import Member
 from .objective import correct
+from .placement import let_go
 
 BATCH = 500
 WIDE, BATCH_OF_WIDE = 10**8, 100  # parameters from which activations of the whole batch take more than a training step
@@ -53,6 +54,8 @@ def evaluate(members: Sequence[Member], part: str) -> dict[Member, tuple[float, 
                         output = outputs[member]().to(data.dtype) if member in outputs else zeros
                         total += torch.stack([member.objective(output, y).double() * len(x), correct(output, y)])
             if not all(member.has_not_failed for member in moved):
+                for member in moved if len(moved) > 1 else ():
+                    let_go(member.error)
                 moved = [member for member in moved if member.has_not_failed]
                 outputs_of = side_by_side(moved)
     results = zip(members, processes.add_up(totals).div(len(data)).tolist(), strict=True)

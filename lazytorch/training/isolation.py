@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from ..anchored import Anchored
+from ..functional import read
 from .placement import device_of, forked_generators
 
 
@@ -38,8 +39,8 @@ def enter_training(model: Anchored) -> None:
 
 
 def unmoved(model: Anchored) -> bool:
-    """Whether theta = 0, and the buffers are those of w_0. Waits for the device."""
-    return not any(tensor.any() for tensor in (*model.theta.values(), *model.buffer_differences().values()))
+    """Whether theta = 0, and the buffers are those of w_0. Waits for the device, once."""
+    return not any(read(tensor.any() for tensor in (*model.theta.values(), *model.buffer_differences().values())))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,9 +21,8 @@ from .evaluation import evaluate, share_of, side_by_side
 from .interrupt import StopRequest
 from .isolation import enter_training
 from .member import Member
-from .objective import correct
-from .placement import forked_generators, random_states, restore_random
-from .precision import matmul_precision
+from .objective import converting, correct
+from .placement import forked_generators, let_go, random_states, restore_random
 from .probes import Probe, Unsuitable, measured, name_of
 from .sinks import failure
 
@@ -111,17 +111,18 @@ class Loop:
         for member in group:
             for parameters in member.state.optimizer.param_groups:
                 parameters["lr"] = member.settings.learning_rate(member.state.epoch)
-        with matmul_precision(settings.precision):
-            outputs_of = side_by_side(group)
+        with settings.arithmetic():
+            step = step_of(group)
             epoch, start = lead.position
             for x, y in data.epoch(settings.batch_size, settings.seed, epoch, start, self.processes.part):
-                step_together(group, outputs_of(x) if len(x) else [None] * len(group), y)
+                step(x, y)
                 self.progress.update(len(group))
-                step = group[0].state.step
-                left = self._finite(group) if step % READ_EVERY == 0 else _running(group)
+                taken = group[0].state.step
+                left = self._finite(group) if taken % READ_EVERY == 0 else _running(group)
                 if len(left) < len(group):
-                    group, outputs_of = left, side_by_side(left)
-                if not group or self._is_stopping(step):
+                    self._let_go(group)
+                    group, step = left, step_of(left)
+                if not group or self._is_stopping(taken):
                     break
         group, random = self._finite(group), random_states(lead.device, self.processes)
         for member in group:
@@ -157,7 +158,7 @@ class Loop:
     def _measure(self, group: list[Member], running: Mapping[Member, float | None] | None = None) -> None:
         """Evaluate and probe, and where all is finite record it. ``running``: accuracies of the epoch as trained."""
         rows = {}
-        with matmul_precision(group[0].settings.precision):
+        with group[0].settings.arithmetic():
             on_train = evaluate(group, "train")
             on_validation = evaluate([member for member in group if member.validation is not None], "validation")
             with ExitStack() as watches:
@@ -178,8 +179,15 @@ class Loop:
                     else:
                         _refuse(member, row)
         self.clock.share(group)
+        self._let_go(group)
         for member, row in rows.items():
             _record(member, row | {"seconds": member.state.seconds})
+
+    def _let_go(self, group: list[Member]) -> None:
+        """Let those of the members that have failed leave room for the others."""
+        for member in group:
+            if member.error is not None and len(self.members) > 1:
+                let_go(member.error)
 
     def _progress(self):
         steps = [-(-len(member.train) // member.settings.batch_size) for member in self.members]
@@ -201,30 +209,56 @@ def _running(group: list[Member]) -> list[Member]:
     return [member for member in group if member.status == "running"]
 
 
-def step_together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor] | None], y: Tensor) -> None:
-    """A step of each member; what they share at w_0 is freed with ``outputs``, before anything else is done."""
+def step_of(group: Sequence[Member]) -> Callable[[Tensor, Tensor], None]:
+    """A function of a batch (x, y), or of this process's part of one, that takes a step of each member."""
+    if len(group) == 1 and group[0].is_in_one_graph:
+        return partial(_in_one_graph, group[0])
+    outputs_of = side_by_side(group)
+    return lambda x, y: _together(group, outputs_of(x) if len(x) else [None] * len(group), y)
+
+
+def _together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor] | None], y: Tensor) -> None:
+    """What they share at w_0 is freed with ``outputs``, before anything else is done."""
     for member, output in zip(group, outputs, strict=True):
         with member.guarded():
             _step(member, output, y)
 
 
-def _step(member: Member, output: Callable[[], Tensor] | None, y: Tensor) -> None:
-    """One step of SGD on a batch, or on this process's part of it, for which there is no output if it is empty.
+def _in_one_graph(member: Member, x: Tensor, y: Tensor) -> None:
+    """See :meth:`lazytorch.CenteredModel.differentiate`."""
+    with member.guarded():
+        found = None
+        if len(x):
+            with member.autocast():
+                found = member.model.differentiate(converting(member.objective, member.train.dtype), y, x)
+        _descend(member, found, y)
 
-    The gradient of the batch's mean loss is the sum of the parts', each with its share of the examples. Nothing here
-    waits for the device.
-    """
-    optimizer, totals = member.state.optimizer, torch.zeros_like(member.state.totals)
-    optimizer.zero_grad()
+
+def _step(member: Member, output: Callable[[], Tensor] | None, y: Tensor) -> None:
+    """One step of SGD; there is no output of a part that is empty. Nothing here waits for the device."""
+    member.state.optimizer.zero_grad()
+    found = None
     if output is not None:
         outputs = output().to(member.train.dtype)
         loss = member.objective(outputs, y)
         loss.backward()
-        totals = torch.stack([loss.detach() * len(outputs), correct(outputs.detach(), y)])
+        found = loss.detach(), outputs.detach()
+    _descend(member, found, y)
+
+
+def _descend(member: Member, found: tuple[Tensor, Tensor] | None, y: Tensor) -> None:
+    """A step along the gradient of the whole batch's loss: the sum of the parts', each with its share of the examples.
+
+    ``found`` is the loss and the outputs of this process's part.
+    """
+    totals = torch.zeros_like(member.state.totals)
+    if found is not None:
+        loss, outputs = found
+        totals = torch.stack([loss * len(outputs), correct(outputs, y)])
     share = member.share_of_batch(len(y))
     member.state.totals += member.processes.add_up_gradients(member.model.parameters(), share, totals)
-    optimizer.step()
-    optimizer.zero_grad()  # those of one member are in memory at a time
+    member.state.optimizer.step()
+    member.state.optimizer.zero_grad()  # those of one member are in memory at a time
     member.state.step += 1
 
 

@@ -15,6 +15,8 @@ from .settings import Settings
 from .sinks import Sink
 from .state import State
 
+ALIKE = ("seed", "batch_size", "precision", "cudnn_benchmark")  # settings of members that share batches
+
 
 @dataclass(eq=False)
 class Member:
@@ -109,10 +111,13 @@ class Member:
             and not (self.settings.compile or other.settings.compile)
             and self.position == other.position
             and self.fingerprints["network"] == other.fingerprints["network"]
-            and all(
-                getattr(self.settings, n) == getattr(other.settings, n) for n in ("seed", "batch_size", "precision")
-            )
+            and all(getattr(self.settings, name) == getattr(other.settings, name) for name in ALIKE)
         )
+
+    @property
+    def is_in_one_graph(self) -> bool:
+        """Whether its steps are: it is compiled, and its loss one of ours, as Python code of another may change."""
+        return self.settings.compile and isinstance(self.settings.loss, str)
 
     def describe(self) -> str:
         """Where it is, in a few words."""

@@ -1,5 +1,6 @@
 """The objective R(D_eps f(theta)); a step on theta is the step on w for the paper's R(alpha h(w)) / alpha^2."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -33,6 +34,12 @@ def correct(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 OBJECTIVES: dict[str, Objective] = {"mse": mse, "cross_entropy": cross_entropy}
+
+
+@functools.cache
+def converting(objective: Objective, dtype: torch.dtype) -> Objective:
+    """The objective of outputs that are converted to ``dtype`` first: of the same two always the same function."""
+    return lambda outputs, labels: objective(outputs.to(dtype), labels)
 
 
 def find_objective(loss: str | Objective) -> Objective:

@@ -1,10 +1,12 @@
 """Where a run is computed: the only place that knows processes, devices, and their generators."""
 
 import atexit
+import gc
 import hashlib
 import os
 import platform
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +98,19 @@ def free_memory(device: torch.device) -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free what the calls that an error has ended hold through its traceback: activations, or a model, on a device.
+
+    The lines of the traceback stay. Calls that have not ended are left as they are.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def has_tf32(device: torch.device) -> bool:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from ..products import products
+from ..products import tf32
 from .placement import has_tf32
 
 PRECISIONS = ("float32", "tf32", "bf16", "float64")
@@ -25,7 +25,7 @@ def data_type(precision: str) -> torch.dtype:
 
 def matmul_precision(precision: str) -> AbstractContextManager[None]:
     """TF32 on for "tf32" and off otherwise, as it was before afterwards."""
-    return products(tf32=precision == "tf32")
+    return tf32(precision == "tf32")
 
 
 def autocast(precision: str, device: torch.device):

@@ -16,9 +16,9 @@ from ..data import DeviceData
 from ..functional import in_precision
 from ..shared_start import lend_weights
 from .counting import Cost, Counter, without_values
-from .evaluation import batch_of, evaluate, side_by_side
+from .evaluation import batch_of, evaluate
 from .isolation import enter_training
-from .loop import step_together
+from .loop import step_of
 from .member import Member
 from .objective import find_objective
 from .optimizer import make_optimizer
@@ -147,7 +147,7 @@ def train_once(groups: list[list[Member]]) -> None:
     for group in groups:
         lead = group[0]
         x, y = next(lead.train.epoch(lead.settings.batch_size, lead.settings.seed, 0))
-        step_together(group, side_by_side(group)(x), y)
+        step_of(group)(x, y)
     _raise_errors(groups)
 
 

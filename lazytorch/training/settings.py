@@ -1,14 +1,16 @@
 """How a model is trained."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import torch
 
+from ..products import cudnn_benchmark
 from .checks import check_counts, check_positive, check_seed, check_within
 from .objective import Objective, find_objective
-from .precision import check_precision, data_type
+from .precision import check_precision, data_type, matmul_precision
 
 NUMBERS = ("lr", "momentum", "beta", "batch_size", "seed", "evaluate_every", "patience", "tolerance")
 
@@ -28,6 +30,7 @@ class Settings:
     patience: int = 0
     tolerance: float = 0.0
     compile: bool = False
+    cudnn_benchmark: bool = False
 
     def __post_init__(self):
         for name in NUMBERS:
@@ -48,6 +51,12 @@ class Settings:
             check_counts(patience=self.patience)
         check_seed(self.seed)
         find_objective(self.loss)
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """The context to compute in: TF32 and the choice of kernels as asked for, and as before afterwards."""
+        with matmul_precision(self.precision), cudnn_benchmark(self.cudnn_benchmark):
+            yield
 
     def learning_rate(self, epoch: int) -> float:
         """eta_t = eta_0 / (1 + beta t), with t the epoch from 0 (Chizat, Oyallon & Bach 2019, section 3.2)."""

@@ -11,7 +11,6 @@ from .evaluation import batch_of
 from .isolation import enter_training
 from .member import Member
 from .placement import forked_generators
-from .precision import matmul_precision
 from .probes import Unsuitable, measured, name_of
 from .rehearsal import evaluate_once, first, train_once
 
@@ -38,7 +37,7 @@ def time_parts(member: Member) -> Timing:
     parameters = sum(theta.numel() for theta in member.model.parameters())
     member = replace(member, test=first(largest, batch_of(parameters)))
     probes = {name_of(probe): probe for probe in member.probes}
-    with forked_generators(member.device), matmul_precision(member.settings.precision):
+    with forked_generators(member.device), member.settings.arithmetic():
         enter_training(member.model)
         _probe(probes, member)  # at w_0, as at epoch 0
         train_once([[member]])

@@ -68,8 +68,11 @@ class Trainer:
         validation: as ``test``, examples that are not trained on: what ``patience`` and the best checkpoint go by.
         patience: training ends after so many evaluations in a row whose accuracy on ``validation`` was at most
             ``tolerance`` above the best before them; 0 trains all epochs.
-        compile: whether steps run as one compiled graph, see :meth:`lazytorch.CenteredModel.compile`; evaluations and
-            probes do not. A model that is compiled already stays so. In :func:`fit_together` it takes turns.
+        compile: whether steps run as one compiled graph, see :meth:`lazytorch.CenteredModel.differentiate` (with an own
+            loss, beside which the graph is that of the model); evaluations and probes do not. A model that is compiled
+            already stays so. In :func:`fit_together` it takes turns.
+        cudnn_benchmark: whether cuDNN measures its convolutions, for each shape, and takes the fastest, which may be
+            others in another run, to other roundings.
 
     Raises:
         ValueError, TypeError: a setting out of range, named with its remedy; outputs that do not fit the labels; what
@@ -97,12 +100,13 @@ class Trainer:
         patience: int = 0,
         tolerance: float = 0.0,
         compile: bool = False,
+        cudnn_benchmark: bool = False,
     ):
         if not isinstance(model, Anchored):
             raise TypeError(f"model is a {type(model).__name__}: wrap it, as lazytorch.CenteredModel(model, alpha)")
         device, processes = device_of(model), find_processes()
         counts = (batch_size, seed, precision, evaluate_every, patience, tolerance)
-        settings = Settings(loss, lr, momentum, beta, *counts, compile=_compiled(model, compile))
+        settings = Settings(loss, lr, momentum, beta, *counts, _compiled(model, compile), cudnn_benchmark)
         settings.check(device)
         check_counts(probe_size=probe_size)
         check_type(model, precision)

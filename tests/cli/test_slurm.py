@@ -63,6 +63,13 @@ def ask(slurm, *command):
     return subprocess.run(command, env=slurm, capture_output=True, text=True, check=True).stdout
 
 
+def wait_until(holds):
+    deadline = time.monotonic() + 240
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def rows(folder):
     found = [RunDirectory(path) for path in folder.glob("*/alpha*")]
     kept = found[0].metrics if found else []
@@ -81,14 +88,12 @@ def test_members_that_finish_fail_or_are_killed(submit, folder):
 
 @pytest.mark.parametrize("tasks", (1, 2))
 def test_a_preempted_job_is_queued_again_and_goes_on(slurm, submit, folder, lazytorch, tiny, tasks):
-    job = submit(*LONG, "probes=[]", f"hydra.launcher.tasks_per_node={tasks}")
-    while len(rows(folder / "runs")) < 4:
-        assert job.poll() is None, job.communicate()
-        time.sleep(0.2)
+    launcher = {"tasks_per_node": tasks, "gpus_per_node": 2 - tasks}
+    job = submit(*LONG, "probes=[]", *(f"hydra.launcher.{name}={value}" for name, value in launcher.items()))
+    wait_until(lambda: len(rows(folder / "runs")) >= 4 or job.poll() is not None)
     number = ask(slurm, "squeue", "--noheader", "--states=R", "--format=%A").split()[0]
     ask(slurm, "scancel", "--signal=USR2", number)
-    while "PENDING" not in ask(slurm, "squeue", "--noheader", "--format=%T"):
-        time.sleep(0.2)
+    wait_until(lambda: "PENDING" in ask(slurm, "squeue", "--noheader", "--format=%T"))
     (run,) = map(RunDirectory, folder.glob("runs/*/alpha*"))
     assert run.summary["status"] == "interrupted"
     ask(slurm, "scontrol", "update", f"JobId={number}", "StartTime=now")  # else it waits for two minutes

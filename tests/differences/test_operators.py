@@ -113,6 +113,27 @@ def test_float32_is_accurate_at_large_alpha(case, alpha):
     assert (outputs - expected).norm() <= 1e-5 * expected.norm()
 
 
+NORMS = {
+    "batch": lambda x, v: F.batch_norm(v * x, None, None, training=True),
+    "layer": lambda x, v: F.layer_norm(v * x, (4, 4)),
+    "group": lambda x, v: F.group_norm(v * x, 2),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("start", (0.0, 1e-4, 1.0))
+def test_norms_are_accurate_where_the_spread_grows(norm, start):
+    """Up to 10 at w, where the reciprocal deviation is small; at w_0 it is up to 300."""
+    torch.manual_seed(0)
+    model = lt.CenteredModel(Call(NORMS[norm], (6, 4, 4, 4)).double(), 10.0)
+    with torch.no_grad():
+        model.initial_weights()["p0"].mul_(start)
+        nn.init.normal_(model.theta["p0"], std=100)
+        x = torch.rand(6, 4, 4, 4, dtype=torch.float64)
+        expected, outputs = model(x), model.float()(x.float())
+    assert (outputs - expected).norm() <= 1e-6 * expected.norm()
+
+
 def test_max_pool_gradient_goes_where_the_difference_decides():
     """In float32 at alpha = 1e8 the values at w tie; the differences do not."""
     net = Call(lambda x, w: F.max_pool2d(x + w, 2), (1, 2, 2))

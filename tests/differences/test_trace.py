@@ -216,3 +216,18 @@ def test_direct_differences_of_careless_modules():
     direct.load_state_dict(model.state_dict())
     torch.testing.assert_close(direct(x.clone()), model(x.clone()))
     copy.deepcopy(direct), direct.to_module()
+
+
+class Transposed(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.transpose(0, 1))
+
+
+def test_a_matrix_is_not_repeated_for_a_batch():
+    """Torch repeats it where a batch is not contiguous and the matrix has no gradient, as in a trace."""
+    net = Transposed(6, 5).double()
+    x, model = torch.randn(4, 3, 6, dtype=torch.float64), randomise(lt.CenteredModel(net, 10.0))
+    torch.testing.assert_close(model(x), 10 * (model.to_module()(x) - net(x)))
+    (program,) = model._traces
+    shapes = {tuple(node.meta["val"].shape) for node in program.nodes if "val" in node.meta}
+    assert (12, 5) in shapes and (3, 6, 5) not in shapes

@@ -74,6 +74,7 @@ COUNTING = {
     "schedule": Schedule(beta=0),
     "difference": "direct",
     "compile": True,
+    "cudnn_benchmark": True,
     "probes": ("displacement",),
     "probe_size": 4,
     "evaluate_every": 2,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -190,3 +191,29 @@ def test_a_folder_that_is_none_is_refused(squares):
     for name in ("../x", "a/b", "..", "."):
         with pytest.raises(ValueError, match="not the name of a folder"):
             perform(replace(squares, name=name))
+
+
+def test_a_model_that_cannot_be_prepared_leaves_room_for_the_others(tmp_path, monkeypatch):
+    from lazytorch.training import trainer
+
+    own, models, alive = trainer.make_optimizer, [], []
+
+    def make_optimizer(model, settings):
+        if model.alpha == 10:
+            models.append(weakref.ref(model))
+            raise MemoryError
+        return own(model, settings)
+
+    run_together = Training.run_together
+
+    def watched(members):
+        alive.append(models[0]() is not None)
+        return run_together(members)
+
+    monkeypatch.setattr(trainer, "make_optimizer", make_optimizer)
+    monkeypatch.setattr(Training, "run_together", watched)
+    net = {"_target_": "lazytorch.models.mlp", "width": 8}
+    training = Training(model=net, data=Data(train_size=20, test_size=10), epochs=1, probes=(), runs_dir=str(tmp_path))
+    outcomes = perform_together([replace(training, alpha=alpha) for alpha in (1.0, 10.0, 100.0)])
+    assert alive == [False] and isinstance(outcomes[1].error, MemoryError)
+    assert all(outcome.summary["status"] == "finished" for outcome in (outcomes[0], outcomes[2]))

@@ -5,6 +5,7 @@ import functools
 import os
 import signal
 import time
+import weakref
 
 import pytest
 import torch
@@ -179,6 +180,53 @@ def test_each_computes_in_its_own_matmul_precision(monkeypatch):
     fit_together(trainers, 1)
     assert seen == {"tf32": {"tf32" if "fp32" in name else True}, "float32": {"ieee" if "fp32" in name else False}}
     assert getattr(backend, name) == before
+
+
+def test_each_has_its_own_choice_of_kernels(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    seen = {}
+
+    def losses(of):
+        def loss(outputs, y):
+            seen.setdefault(of, set()).add(torch.backends.cudnn.benchmark)
+            return outputs.square().mean()
+
+        return loss
+
+    train = DeviceData(*TRAIN)
+    trainers = [make(train=train, loss=losses(on), cudnn_benchmark=on, probes=()) for on in (True, False)]
+    seen.clear()
+    fit_together(trainers, 1)
+    assert seen == {True: {True}, False: {False}} and torch.backends.cudnn.benchmark
+
+
+def test_what_has_failed_leaves_room_for_the_others(monkeypatch):
+    """What its pass has computed, and what was computed at w_0 beside it, is not kept by its error's traceback."""
+    computed, left, alive = [], [], []
+    own = lt.CenteredModel.forward_recorded
+
+    def forward_recorded(model, record, *args):
+        output = own(model, record, *args)
+        computed[:] = [weakref.ref(t) for t in (output, *record.values()) if isinstance(t, torch.Tensor)]
+        return output
+
+    def failing(outputs, y):
+        if computed:
+            left.extend(computed)
+            raise ZeroDivisionError
+        return outputs.square().mean()
+
+    def watching(outputs, y):
+        alive.append(sum(each() is not None for each in left))
+        return outputs.square().mean()
+
+    train = DeviceData(*TRAIN)
+    losses = zip(ALPHAS, (watching, failing, watching), strict=True)
+    trainers = [make(alpha, train=train, loss=loss, probes=()) for alpha, loss in losses]
+    monkeypatch.setattr(lt.CenteredModel, "forward_recorded", forward_recorded)
+    with pytest.raises(ZeroDivisionError):
+        fit_together(trainers, 1)
+    assert left and alive[-1] == 0
 
 
 class Scaled(torch.nn.Linear):

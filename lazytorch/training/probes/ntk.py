@@ -8,6 +8,7 @@ from ...functional import in_precision
 from ...kernels import empirical_ntk, kernel_distance, kernel_drift
 from ..isolation import unmoved
 from ..placement import find_processes
+from ..start import Start
 from .probe import Probe, unsuitable
 
 
@@ -24,14 +25,14 @@ class KernelDrift(Probe):
 
     def __init__(self, x: Tensor):
         super().__init__(x)
-        self._start: _Start | None = None
+        self._start: Start[Tensor] | None = None
 
     def __call__(self, model: Anchored) -> dict:
         if self._start is None or not self._start.is_of(model):
             self._start = None  # one kernel at w_0 in memory
             initial = model.initial_weights() | model.initial_buffers()
-            self._start = _Start(model, self._kernel(model, initial))
-        start = self._start.kernel
+            self._start = Start(model, self._kernel(model, initial))
+        start = self._start.value
         if model.epsilon == 0 or unmoved(model):
             kernel = start
         else:
@@ -43,22 +44,3 @@ class KernelDrift(Probe):
         with unsuitable("no tangent kernel"):
             net = model.to_module().eval()
             return empirical_ntk(net, self.x, weights=weights, group=find_processes().group)
-
-
-class _Start:
-    """w_0 and its kernel, recognised by the tensors themselves, of which only buffers are copied."""
-
-    def __init__(self, model: Anchored, kernel: Tensor):
-        self.kernel = kernel
-        self.weights = model.initial_weights()
-        self.versions = {name: tensor._version for name, tensor in self.weights.items()}
-        self.buffers = {name: tensor.clone() for name, tensor in model.initial_buffers().items()}
-
-    def is_of(self, model: Anchored) -> bool:
-        weights, buffers = model.initial_weights(), model.initial_buffers()
-        return (
-            weights.keys() == self.weights.keys()
-            and buffers.keys() == self.buffers.keys()
-            and all(t is self.weights[name] and t._version == self.versions[name] for name, t in weights.items())
-            and all(torch.equal(self.buffers[name], tensor) for name, tensor in buffers.items())
-        )
