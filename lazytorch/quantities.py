@@ -72,6 +72,8 @@ DECLARED = (
     Quantity("epoch", "epochs since the start", "epoch", digits="g"),
     Quantity("step", "steps of the optimizer since the start", "step", digits="g"),
     Quantity("filters", "filters of random features", "filters", digits="g", log=True),
+    Quantity("tau", "the standard deviation of initial weights", r"initial scale $\tau$", log=True),
+    Quantity("neurons", "of a two-layer student, m", "neurons $m$", digits="g", log=True),
     # What training measures.
     Quantity(
         "test_accuracy",
@@ -125,6 +127,17 @@ DECLARED = (
         tag="loss/train",
         log=True,
         in_summary=True,
+        linestyle="--",
+    ),
+    Quantity("best_test_loss", "the least R on the test set along training", "best test loss", log=True, color=SKY),
+    Quantity(
+        "population_loss", "the mean of R on the last new batches", "of the last batches", log=True, color=VERMILION
+    ),
+    Quantity(
+        "exact_loss",
+        "R over the distribution of the inputs, in closed form",
+        "exact, at the end",
+        log=True,
         linestyle="--",
     ),
     Quantity(

@@ -89,17 +89,9 @@ class LinearDynamics(NetworkExperiment):
             raise ValueError("alphas are the finite ones, inf is always trained: give one or more, as alphas=[1e2,1e3]")
         self.check_whole_sets()
 
-    @torch.no_grad()
     def prepare(self, run: Run) -> None:
         """Raise ValueError if the network is another one while it trains, which has no closed form."""
-        x, _ = run.problem.data("float32")[0].head(8)
-        net = run.problem.network().to(x.dtype)
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            if not torch.equal(net(x), net.eval()(x)):
-                raise ValueError(
-                    "the network's outputs are others in training mode (dropout, batch norm), for which there is no "
-                    "closed form: use a model without"
-                )
+        run.problem.check_one_mode("for which there is no closed form")
 
     def run(self, run: Run) -> dict:
         """curves.csv: losses and errors by step at alpha = inf; departure.csv: the largest error by alpha."""

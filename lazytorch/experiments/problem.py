@@ -158,6 +158,18 @@ class Problem(Images):
         """A copy of the network."""
         return copy.deepcopy(self.net)
 
+    @torch.no_grad()
+    def check_one_mode(self, why: str) -> None:
+        """Raise ValueError, which says ``why``, if the network is another one while it trains."""
+        x, _ = self.data("float32")[0].head(8)
+        net = self.network().to(x.dtype)
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            if not torch.equal(net(x), net.eval()(x)):
+                raise ValueError(
+                    f"the network's outputs are others in training mode (dropout, batch norm), {why}: use a model "
+                    f"without"
+                )
+
     @cached_property
     def fingerprints(self) -> dict[str, str]:
         """Of the data and the network, whatever the precision."""

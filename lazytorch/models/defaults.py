@@ -4,11 +4,12 @@ import inspect
 
 from .build import torchvision_model
 from .mlp import mlp, two_layer
+from .ntk_mlp import ntk_mlp
 from .resnet import resnet18
 from .vgg import vgg11
 
 PREFIX = "lazytorch.models."
-BUILDERS = {builder.__name__: builder for builder in (mlp, resnet18, torchvision_model, two_layer, vgg11)}
+BUILDERS = {builder.__name__: builder for builder in (mlp, ntk_mlp, resnet18, torchvision_model, two_layer, vgg11)}
 
 
 def signature_defaults(target: str) -> dict[str, object]:

@@ -27,16 +27,21 @@ def mlp(
     Raises:
         ValueError: if ``activation`` is none of these.
     """
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     inputs = channels * size * size
     for layer in range(1, depth + 1):
         layers[f"hidden{layer}"] = nn.Linear(inputs, width)
-        layers[f"{activation}{layer}"] = ACTIVATIONS[activation]()
+        layers[f"{activation}{layer}"] = activation_layer(activation)
         inputs = width
     layers["output"] = nn.Linear(inputs, classes)
     return initialise(nn.Sequential(layers), gain)
+
+
+def activation_layer(activation: str) -> nn.Module:
+    """The module of that name, or a ValueError."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[activation]()
 
 
 def two_layer(

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .item import read_item
-from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table
+from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Plane, Published, PublishedRow, Report, Table
 from .training import TRAINING
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ __all__ = [
     "Figure",
     "HeatMap",
     "Panel",
+    "Plane",
     "Published",
     "PublishedRow",
     "Report",

@@ -13,7 +13,9 @@ from ..quantities import GREY
 from .heatmaps import draw_grid
 from .labels import distinct, spell_setting
 from .panels import FEW, Look, draw_panel, say
-from .primitives import Figure, HeatMap, Panel
+from .planes import Paths, draw_paths, paths
+from .planes import handles as path_handles
+from .primitives import Figure, HeatMap, Panel, Plane
 from .sections import Section
 from .style import BOUND, CROSS, GUIDES, house_style, mathematics, plain, ranks, series_colors, styles, symbol
 from .traces import BOUND as BOUND_ROLE
@@ -29,7 +31,7 @@ HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="whit
 class _Cell:
     """What one axes shows; ``title`` names its series."""
 
-    content: Traces | Grid
+    content: Traces | Grid | Paths
     title: str = ""
 
 
@@ -64,6 +66,9 @@ def _contents(section: Section, figure: Figure) -> tuple[list[tuple], list[str]]
         if isinstance(panel, HeatMap):
             grids = {name: one for name, one in grid(section, panel).items() if not one.is_empty}
             columns, content = (panel.value,), grids
+        elif isinstance(panel, Plane):
+            content = grids = paths(section, panel)
+            columns = (panel.table,)
         else:
             content = trace(section, panel)
             columns, grids = panel.y, {} if content.is_empty else {"": content}
@@ -74,7 +79,7 @@ def _contents(section: Section, figure: Figure) -> tuple[list[tuple], list[str]]
     return contents, notes
 
 
-def _missing(section: Section, panel: Panel | HeatMap, columns: tuple[str, ...]) -> str:
+def _missing(section: Section, panel: Panel | HeatMap | Plane, columns: tuple[str, ...]) -> str:
     what = ", ".join(column.replace("_", " ") for column in columns)
     if isinstance(panel, HeatMap) and any(number(run.results.get(panel.value)) is not None for run in section.runs):
         return f"No map of {what}: {panel.x} and {panel.y} do not both vary."
@@ -90,7 +95,7 @@ def _rows(section: Section, contents: list[tuple]) -> list[list[_Cell]]:
         return [[_Cell(one, name if not index else "") for index, one in enumerate(row)] for name, row in lines]
     cells = []
     for panel, one in contents:
-        if isinstance(panel, HeatMap):
+        if not isinstance(panel, Panel):
             cells += [_Cell(own, name) for name, own in one.items() if not own.is_empty]
         else:
             cells.append(_Cell(one))
@@ -104,7 +109,7 @@ def _series(traces: Traces) -> list[str]:
     return list(dict.fromkeys([line.series for line in traces.lines] + [label for label, _ in traces.diverged]))
 
 
-def _restrict(content: Traces | dict, name: str) -> Traces | Grid:
+def _restrict(content: Traces | dict, name: str) -> Traces | Grid | Paths:
     """What ``content`` has of one series; all of it if it knows none of that name."""
     if isinstance(content, dict):
         return content.get(name) or next(iter(content.values()))
@@ -135,6 +140,9 @@ def _canvas(rows: list[list[_Cell]]) -> tuple[Canvas, list]:
     columns = max(map(len, rows))
     width = {1: 4.8, 2: 7.2}.get(columns, 8.4)
     height = {1: 2.9, 2: 2.7}.get(columns, 2.3)
+    height = (
+        max(height, 0.9 * width / columns) if any(isinstance(c.content, Paths) for r in rows for c in r) else height
+    )
     canvas = Canvas(figsize=(width, 0.1 + height * len(rows)), layout="constrained")
     canvas.get_layout_engine().set(w_pad=0.08)
     return canvas, canvas.subplots(len(rows), columns, squeeze=False)
@@ -144,6 +152,8 @@ def _draw_cell(canvas: Canvas, axes: Axes, cell: _Cell, look: Look) -> None:
     if isinstance(cell.content, Grid):
         draw_grid(canvas, axes, look.section, cell.content)
         look.met |= {"hatched"} if cell.content.diverged else set()
+    elif isinstance(cell.content, Paths):
+        draw_paths(axes, look.section, cell.content)
     elif cell.content.is_empty and not cell.content.diverged:
         say(axes, _missing(look.section, cell.content.panel, cell.content.panel.y))
     else:
@@ -160,6 +170,8 @@ def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
             title += f"\n({LEGEND} of {len(colors)})"
         canvas.legend(handles=_ranks(by, colors), loc=f"outside right {place}", title=title, title_fontsize=8)
     handles = _series_handles(look) + _quantity_handles(contents, look) + _mark_handles(look)
+    planes = {cell.content.plane.rays for row in rows for cell in row if isinstance(cell.content, Paths)}
+    handles += [handle for rays in sorted(planes) for handle in path_handles(rays)]
     caption = _caption(look)
     if handles:
         columns = _columns(canvas.get_figwidth(), [handle.get_label() for handle in handles])

@@ -1,16 +1,17 @@
 """A heat map, drawn: a cell by colour for every pair, infinity last after a break, what diverged hatched."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..quantities import GREY, Quantity
+from ..quantities import GREY, VERMILION, Quantity
 from .sections import Section
 from .style import mathematics, plain
 from .traces import Grid
@@ -43,8 +44,26 @@ def draw_grid(figure: Figure, axes: Axes, section: Section, grid: Grid) -> None:
         axes.add_patch(
             Rectangle(corner, 1, 1, facecolor=fill, edgecolor=GREY, hatch="////", linewidth=0, gid="diverged")
         )
+    _draw_contour(axes, grid, xs, ys)
     _dress(axes, section, grid, xs, ys)
     figure.colorbar(colors, ax=axes, label=mathematics(quantity.title), pad=0.02)
+
+
+def _draw_contour(axes: Axes, grid: Grid, xs: dict, ys: dict) -> None:
+    """A line between neighbouring cells on different sides."""
+    lines = []
+    for index, x in enumerate(grid.xs):
+        for height, y in enumerate(grid.ys):
+            right, above = (grid.xs[index + 1 : index + 2], grid.ys[height + 1 : height + 2])
+            if any(_apart(grid, (x, y), (other, y)) for other in right):
+                lines.append([(xs[x] + 0.5, ys[y] - 0.5), (xs[x] + 0.5, ys[y] + 0.5)])
+            if any(_apart(grid, (x, y), (x, other)) for other in above):
+                lines.append([(xs[x] - 0.5, ys[y] + 0.5), (xs[x] + 0.5, ys[y] + 0.5)])
+    axes.add_collection(LineCollection(lines, colors=VERMILION, linewidths=1.8, capstyle="projecting", gid="contour"))
+
+
+def _apart(grid: Grid, one: tuple, other: tuple) -> bool:
+    return one in grid.sides and other in grid.sides and (grid.sides[one] > 0) != (grid.sides[other] > 0)
 
 
 def places(values: Sequence) -> dict:
@@ -64,13 +83,25 @@ def _dress(axes: Axes, section: Section, grid: Grid, xs: dict, ys: dict) -> None
     for spine in axes.spines.values():
         spine.set_visible(False)
     for values, set_ticks, set_limits in ((xs, axes.set_xticks, axes.set_xlim), (ys, axes.set_yticks, axes.set_ylim)):
-        every = math.ceil(len(values) / TICKS)
-        shown = [value for index, value in enumerate(values) if index % every == 0 or number(value) == math.inf]
+        shown = _shown(values)
         set_ticks([values[value] for value in shown], [_tick(value) for value in shown])
         set_limits(-0.5, max(values.values()) + 0.5)
     axes.tick_params(length=0)
     axes.set_xlabel(mathematics(section.quantity(grid.x).title))
     axes.set_ylabel(mathematics(section.quantity(grid.y).title))
+
+
+def _shown(values: Mapping) -> list:
+    """Those that are written at the axis: of many the powers of ten if there are some, else every so many."""
+    if len(values) > TICKS and len(powers := [value for value in values if _is_power(number(value))]) > 2:
+        return powers if len(powers) <= TICKS else powers[:: math.ceil(len(powers) / TICKS)]
+    every = math.ceil(len(values) / TICKS)
+    return [value for index, value in enumerate(values) if index % every == 0 or number(value) == math.inf]
+
+
+def _is_power(value: float | None) -> bool:
+    """Of ten, or infinity."""
+    return value is not None and value > 0 and (value == math.inf or math.log10(value) == round(math.log10(value)))
 
 
 def _tick(value: object) -> str:

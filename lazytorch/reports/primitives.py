@@ -72,7 +72,8 @@ class Panel(Item):
 class HeatMap(Item):
     """``value`` by colour over the grid of ``x`` and ``y``, mean over seeds; cells that diverged are hatched.
 
-    A grid on which x or y does not vary is left out.
+    A line is drawn between neighbours that differ in ``contour``, a column of truth values, if it is given; over seeds
+    a cell has the value that most have. A grid on which x or y does not vary is left out.
     """
 
     table: str
@@ -81,10 +82,39 @@ class HeatMap(Item):
     value: str
     where: Mapping = mapping()
     title: str = ""
+    contour: str = ""
 
     def __post_init__(self):
-        check_text(self, "table", "x", "y", "value", "title")
+        check_text(self, "table", "x", "y", "value", "title", "contour")
         check_where(self)
+
+
+@dataclass(frozen=True)
+class Plane(Item):
+    """Paths in the plane of ``x`` and ``y``, of equal units: from a hollow dot to a full one, in the order of the rows.
+
+    Of one run, the first that has any.
+
+    Args:
+        table: where the rows are.
+        x, y: the columns of the coordinates.
+        by: a column whose values are separate paths.
+        each: a column whose values are separate panels, with a scale of their own.
+        sign: a column of 1 and -1, by which paths are coloured.
+        rays: a table with the columns ``x``, ``y`` and ``sign``, whose points are drawn as rays from the origin; with
+            the unit circle.
+    """
+
+    table: str
+    x: str
+    y: str
+    by: str
+    each: str
+    sign: str
+    rays: str
+
+    def __post_init__(self):
+        check_text(self, "table", "x", "y", "by", "each", "sign", "rays")
 
 
 @dataclass(frozen=True, init=False)
@@ -92,16 +122,16 @@ class Figure(Item):
     """Panels side by side, in the files ``name``.png and ``name``.pdf; what nothing was measured for is left out."""
 
     name: str
-    panels: tuple[Panel | HeatMap, ...]
+    panels: tuple[Panel | HeatMap | Plane, ...]
     caption: str = ""
 
-    def __init__(self, name: str, *panels: Panel | HeatMap, caption: str = ""):
+    def __init__(self, name: str, *panels: Panel | HeatMap | Plane, caption: str = ""):
         for key, value in (("name", name), ("panels", panels), ("caption", caption)):
             object.__setattr__(self, key, value)
         check_text(self, "name", "caption")
         if not name:
             raise ValueError("Figure('') has no name: give one, of which its files are named")
-        check_items(self, panels, Panel | HeatMap)
+        check_items(self, panels, Panel | HeatMap | Plane)
 
     @classmethod
     def _from_values(cls, values: dict) -> "Figure":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..quantities import Quantity
 from ..runs import RunDirectory, find
-from .primitives import Figure, Report, Table
+from .primitives import Figure, Plane, Report, Table
 from .values import flatten
 
 BESIDE = ("layout", "changed", "versions", "fingerprints", "about")
@@ -143,7 +143,8 @@ def _tables(report: Report | None) -> list[str]:
     items = [item for own in (report.items if report else ()) for item in getattr(own, "items", (own,))]
     panels = [panel for item in items if isinstance(item, Figure) for panel in item.panels]
     shown = panels + [item for item in items if isinstance(item, Table)]
-    return [name for name in dict.fromkeys(one.table for one in shown) if name not in ("summary", "metrics")]
+    names = [one.table for one in shown] + [one.rays for one in panels if isinstance(one, Plane)]
+    return [name for name in dict.fromkeys(names) if name not in ("summary", "metrics")]
 
 
 def _read_quantities(directory: RunDirectory, document: dict | None) -> dict[str, Quantity]:

@@ -99,13 +99,15 @@ def trace(section: Section, panel: Panel) -> Traces:
 
 @dataclass(frozen=True)
 class Grid:
-    """The cells of a heat map: (x, y) -> values over seeds, and the cells of runs that diverged."""
+    """The cells of a heat map: (x, y) -> values over seeds, the cells of runs that diverged, and those on one side of
+    the contour and on the other: (x, y) -> how many runs more have it true than false."""
 
     x: str
     y: str
     value: str
     cells: dict[tuple, list[float]]
     diverged: set[tuple]
+    sides: dict[tuple, int]
 
     @property
     def xs(self) -> list:
@@ -130,7 +132,9 @@ def grid(section: Section, panel: HeatMap) -> dict[str, Grid]:
         place = _place(row.get(panel.x)), _place(row.get(panel.y))
         if None in place:
             continue
-        one = grids.setdefault(names[series_of(row.run, keys)], Grid(panel.x, panel.y, panel.value, {}, set()))
+        one = grids.setdefault(names[series_of(row.run, keys)], Grid(panel.x, panel.y, panel.value, {}, set(), {}))
+        if isinstance(side := row.get(panel.contour) if panel.contour else None, bool):
+            one.sides[place] = one.sides.get(place, 0) + (1 if side else -1)
         value = number(row.get(panel.value))
         if row.diverged or row.run.status == "diverged":
             one.diverged.add(place)

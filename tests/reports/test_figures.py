@@ -53,6 +53,29 @@ def test_diverged_cells_are_hatched(train, only):
     assert [text.get_text() for text in canvas.legends[0].get_texts()] == ["diverged"]
 
 
+def test_a_contour_is_drawn_between_cells_that_differ_in_it(write, only):
+    stable = {(0.1, 1.0): True, (0.1, 10.0): False, (1.0, 1.0): True, (1.0, 10.0): True}
+    rows = [{"alpha": alpha, "rate": rate, "loss": rate, "stable": side} for (alpha, rate), side in stable.items()]
+    for contour, expected in (
+        ("", []),
+        ("stable", [[(-0.5, 0.5), (0.5, 0.5)], [(0.5, 0.5), (0.5, 1.5)]]),  # above (0.1, 1) and right of (0.1, 10)
+    ):
+        figure = Figure("grid", HeatMap("losses", "alpha", "rate", "loss", contour=contour))
+        write({"alpha": 1.0}, tables={"losses": rows}, report=Report(figure))
+        (lines,) = draw(only(), figure)[0].axes[0].collections
+        assert sorted([tuple(map(tuple, line.tolist())) for line in lines.get_segments()]) == [
+            tuple(line) for line in expected
+        ]
+
+
+def test_of_many_values_the_powers_of_ten_are_written(write, only):
+    rows = [{"alpha": 10 ** (k / 4), "rate": rate, "loss": 1.0} for k in range(-8, 9) for rate in (1.0, 2.0)]
+    figure = Figure("grid", HeatMap("losses", "alpha", "rate", "loss"))
+    write({"alpha": 1.0}, tables={"losses": rows}, report=Report(figure))
+    axes = draw(only(), figure)[0].axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.01", "0.1", "1", "10", "100"]
+
+
 @pytest.mark.parametrize("alphas, lrs", [((1.0, 10.0), (1.0,)), ((1.0,), (0.1, 1.0))])
 def test_a_grid_of_one_row_is_left_out_with_the_reason(train, only, alphas, lrs):
     grid_of(train, alphas, lrs)

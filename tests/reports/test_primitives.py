@@ -7,13 +7,26 @@ from pathlib import Path
 import pytest
 
 import lazytorch
-from lazytorch.reports import TRAINING, Claim, Figure, HeatMap, Panel, Published, PublishedRow, Report, Table, read_item
+from lazytorch.reports import (
+    TRAINING,
+    Claim,
+    Figure,
+    HeatMap,
+    Panel,
+    Plane,
+    Published,
+    PublishedRow,
+    Report,
+    Table,
+    read_item,
+)
 
 ITEMS = [
     Panel("rates", x="alpha", y=("displacement", "gap"), guides=(-1, -2), bounds=("bound",), where={"alpha": math.inf}),
     Panel("curves", "step", "predicted", by="seed", marks="measured", xscale="log", yscale="linear", title="losses"),
     HeatMap("summary", "alpha", "lr", "test_accuracy", where={"loss": "mse"}),
     Figure("rates", Panel("rates", "alpha", "gap"), HeatMap("grid", "x", "y", "z"), caption="Gaps."),
+    Figure("paths", Plane("paths", "u", "v", by="neuron", each="tau", sign="sign", rays="teacher")),
     Table("rates", columns=("alpha", "gap"), title="Rates"),
     Claim("it falls", source="Section 2"),
     PublishedRow("linearized", {"test_accuracy": 0.6, "train_accuracy": None}, where={"alpha": 1e7}),
