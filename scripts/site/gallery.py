@@ -50,7 +50,7 @@ def page(name: str) -> str:
 def commands(name: str) -> list[str]:
     """The commands in the comment at the top of the experiment's file."""
     found = [line.strip() for line in _comment(name) if line.startswith(" ") and line.strip().startswith("lazytorch ")]
-    return [re.sub(r"\s+\((.*)\)$", r"  # \1", line) for line in found] or [f"lazytorch experiment={name}"]
+    return [re.sub(r"\s+\((.*?)\)?$", r"  # \1", line) for line in found] or [f"lazytorch experiment={name}"]
 
 
 def figures(name: str) -> list[Path]:
