@@ -58,12 +58,16 @@ use_environment() {
     if [[ ! -e .venv ]]; then
         "$python" -c 'import ensurepip, venv' 2>/dev/null ||
             fail "$python has no venv module: install it (on Debian and Ubuntu: apt install python3-venv)"
-        "$python" -m venv .venv
+        # Over an interpreter that has what lazytorch itself needs, the extras alone are installed.
+        local over=
+        # shellcheck disable=SC2119
+        check_requirements >/dev/null && over=--system-site-packages
+        "$python" -m venv ${over:+"$over"} .venv
     fi
     python=$PWD/.venv/bin/python
     # The copy tells whether pyproject.toml has changed since.
     if ! cmp -s pyproject.toml .venv/pyproject.toml; then
-        "$python" -m pip install --editable '.[dev]' >&2 ||
+        "$python" -m pip install --editable '.[dev,docs]' >&2 ||
             fail "could not install into $PWD/.venv: see above; if it is damaged, delete it and run again"
         cp pyproject.toml .venv/pyproject.toml
     fi

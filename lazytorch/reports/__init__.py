@@ -1,8 +1,13 @@
 """Figures and tables, declared by experiments and drawn from run directories alone, beside the published numbers."""
 
+from typing import TYPE_CHECKING
+
 from .item import read_item
 from .primitives import Bars, Chosen, Claim, Figure, HeatMap, Panel, Plane, Published, PublishedRow, Report, Table
 from .training import TRAINING
+
+if TYPE_CHECKING:
+    from .writer import write_report
 
 __all__ = [
     "TRAINING",

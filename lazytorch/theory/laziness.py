@@ -58,7 +58,7 @@ def laziness(net_0: nn.Module, net: nn.Module, x: Tensor | tuple[Tensor, ...]) -
         TypeError: a network that is no plain module, or inputs that are no tensors.
         ValueError: networks of different structures, with the first parameter, buffer or module that differs, or of
             which nothing is trainable; weights, buffers or inputs that are not finite.
-        Whatever the networks raise on x.
+        Exception: whatever the networks raise on x.
     """
     _check_alike(net_0, net)
     inputs = tuple(_as_double(t) for t in (x if isinstance(x, tuple) else (x,)))

@@ -51,7 +51,7 @@ def test_another_gets_a_virtual_environment_that_follows_pyproject(checkout, tmp
     def installations():
         result = use_environment(checkout, tmp_path / "bare/bin")
         assert result.stdout.strip() == str(local), result.stderr
-        return calls.read_text().count("pip install --editable .[dev]\n")
+        return calls.read_text().count("pip install --editable .[dev,docs]\n")
 
     assert installations() == 1
     assert installations() == 1

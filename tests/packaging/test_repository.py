@@ -10,7 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("script", ["scripts/test", "scripts/quickstart", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/test", "scripts/quickstart", "scripts/docs", ".ci/run"])
 def test_script_is_executable(script):
     assert os.access(CHECKOUT / script, os.X_OK)
 
