@@ -7,6 +7,7 @@ as one JSON object a line.
 import os
 import sys
 import traceback
+from functools import partial
 from unittest import mock
 
 import torch
@@ -61,7 +62,7 @@ def run(fault: str) -> None:
             trainer = lt.Trainer(model, train, test, loss=loss_with(fault), batch_size=8, probe_size=4)
         member = trainer.member
         for x, y in train.epoch(8, seed=0, epoch=0):
-            _step(member, model(x), y)
+            _step(member, partial(model, x), y)
         assert all(t.device.type == DEVICE for t in (*model.parameters(), *model.buffers(), member.state.totals))
         with reading_allowed():
             evaluate([member], "test")

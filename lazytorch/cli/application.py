@@ -162,6 +162,9 @@ class Application:
 
     def close(self) -> int:
         """Print the table of a sweep, what it lacks, and the directories; the exit code."""
+        if not is_first_process():  # which has the records
+            Sweep.end_current()
+            return int(self.failed)
         if self.to_plan:
             Sweep.end_current()
             return int(self.failed)

@@ -22,8 +22,8 @@ OmegaConf.register_new_resolver("devices", devices, replace=True)
 def lease_device(folder: Path, processes: int) -> None:
     """Take the first CUDA device that no other of the launcher's processes has, for as long as this process lives.
 
-    It is then the one of ``device=auto``. Without CUDA the cores are divided among the ``processes``. ``folder`` is
-    where they meet.
+    It is then that of ``device=auto``. Without CUDA the cores are divided among the ``processes``, of which none gets
+    more threads than it has. ``folder`` is where they meet.
 
     Raises:
         ValueError: there are more processes than devices.
@@ -31,7 +31,7 @@ def lease_device(folder: Path, processes: int) -> None:
     if _leased:
         return
     if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, _cores() // processes))
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, _cores() // processes)))
         return
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(torch.cuda.device_count()):

@@ -42,7 +42,7 @@ class Sweep:
     members: int
     keys: tuple[str, ...]
     started: float
-    is_elsewhere: bool
+    is_elsewhere: bool = False
 
     @classmethod
     def current(cls) -> "Sweep | None":
@@ -119,7 +119,7 @@ class SweepCallback(Callback):
         members, keys = count_members([*given, *(f"{key}={value}" for key, value in fixed.items() if key not in own)])
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             members = 0
-        is_elsewhere = "submitit" in config.hydra.launcher._target_
+        is_elsewhere = "submitit" in OmegaConf.select(config, "hydra.launcher._target_", default="")
         sweep = Sweep(str(folder), members, tuple(keys), time.time(), is_elsewhere)
         os.environ[VARIABLE] = json.dumps(asdict(sweep))
 

@@ -60,7 +60,7 @@ BAD = {
     "resume": (["resume=3"], "resume=3: give true, false, or the path of a checkpoint"),
     "checkpoint missing": (["resume=there/is/none.pt"], "there/is/none.pt does not exist"),
     "choice": (["model=vgg99"], "there is no model=vgg99: choose one of custom, mlp"),
-    "experiment": (["experiment=figure9"], "there is no experiment=figure9: choose one of figure3a"),
+    "experiment": (["experiment=figure9"], "there is no experiment=figure9: choose one of catapult"),
     "missing folder": (["data=images", "data.root=nowhere"], "nowhere"),
     "no root": (["data=cifar10"], "data.root is not given: set it, as in data.root=..."),
     "std 0": (["data.std=[0]"], "is not positive"),
