@@ -251,8 +251,9 @@ def _descend(member: Member, found: tuple[Tensor, Tensor] | None, y: Tensor) -> 
 
     ``found`` is the loss and the outputs of this process's part.
     """
-    totals = torch.zeros_like(member.state.totals)
-    if found is not None:
+    if found is None:
+        totals = torch.zeros_like(member.state.totals)
+    else:
         loss, outputs = found
         totals = torch.stack([loss * len(outputs), correct(outputs, y)])
     share = member.share_of_batch(len(y))

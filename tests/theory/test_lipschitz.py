@@ -57,9 +57,14 @@ def test_half_of_beta_is_exceeded():
     assert 0.99 * net.jacobian_lipschitz(x) < largest_ratio(net, x, 0.01) <= net.jacobian_lipschitz(x)
 
 
-def test_the_estimate_is_the_norm_of_the_hessian_of_a_single_output():
+def normalised():
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.GELU(), nn.Linear(4, 1))
+
+
+@pytest.mark.parametrize("make", (lambda: lt.models.mlp(4, 2, 1, 3, 1, "tanh"), normalised))
+def test_the_estimate_is_the_norm_of_the_hessian_of_a_single_output(make):
     torch.manual_seed(2)
-    net, x = lt.models.mlp(4, 2, 1, 3, 1, "tanh").double(), torch.randn(1, 3, dtype=torch.float64)
+    net, x = make().double(), torch.randn(1, 3, dtype=torch.float64)
     names, start = zip(*net.named_parameters(), strict=True)
     sizes = [p.numel() for p in start]
 
