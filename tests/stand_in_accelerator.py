@@ -17,7 +17,7 @@ from torch import nn
 import lazytorch as lt
 from lazytorch.data import DeviceData
 from lazytorch.training.evaluation import evaluate
-from lazytorch.training.loop import _step
+from lazytorch.training.step import _step
 
 
 class Network(nn.Sequential):

@@ -16,7 +16,7 @@ import lazytorch as lt
 from lazytorch.data import DeviceData
 from lazytorch.products import tf32
 from lazytorch.runs import find
-from lazytorch.training.loop import step_of
+from lazytorch.training.step import step_of
 
 pytestmark = pytest.mark.cuda
 DEVICE = os.environ.get("LAZYTORCH_TEST_DEVICE", "cuda")

@@ -25,6 +25,7 @@ from .decompositions import decompositions
 from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
+from .rewriting import fold_products, free_strides
 
 aten = torch.ops.aten
 
@@ -135,8 +136,8 @@ def _traced(module, tensors: dict, args: tuple, kwargs: dict, run_once):
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     with _own_random_numbers(module), _refusals(module, running, run_once):
         traced = _trace_once(function, example, decisions, calls)
-    _free_strides(traced.graph)
-    _fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
+    free_strides(traced.graph)
+    fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
     traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
     return traced, function.out_spec, decisions, calls
@@ -233,46 +234,6 @@ def _is_in_place(node) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
         return False
     return node.target is not aten.copy_.default or node.args[0].op != "placeholder"
-
-
-#: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
-STRIDED = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
-
-
-def _free_strides(graph) -> None:
-    for node in graph.nodes:
-        node.target = STRIDED.get(node.target, node.target)
-
-
-def _fold_products(graph, inside: frozenset) -> None:
-    """Have a batch that meets one matrix multiply it at once, as torch does where the matrix has a gradient.
-
-    In a trace nothing has one, so there the matrix is repeated for each of the batch.
-    """
-    for node in [n for n in graph.nodes if n.target is aten.bmm.default and n not in inside]:
-        left, right = node.args
-        matrix = _repeated(right)
-        if matrix is None:
-            continue
-        batch, n, m = node.meta["val"].shape
-        with graph.inserting_before(node):
-            rows = _call(graph, aten.reshape.default, (left, [batch * n, matrix.meta["val"].shape[0]]), node.meta)
-            product = _call(graph, aten.mm.default, (rows, matrix), node.meta)
-        node.target, node.args = aten.reshape.default, (product, [batch, n, m])
-
-
-def _repeated(node):
-    """The matrix that a batch of matrices is, if it is one expanded."""
-    expanded = node.args[0] if node.target is aten.reshape.default else node
-    matrix = expanded.args[0] if expanded.target is aten.expand.default else None
-    return matrix if matrix is not None and matrix.meta["val"].shape == node.meta["val"].shape[1:] else None
-
-
-def _call(graph, operator, args: tuple, meta: dict):
-    node = graph.call_function(operator, args)
-    values = [argument.meta["val"] if isinstance(argument, torch.fx.Node) else argument for argument in args]
-    node.meta = meta | {"val": operator(*values)}
-    return node
 
 
 #: What torch raises when Python asks for a value that a trace does not have.

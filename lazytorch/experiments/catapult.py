@@ -8,22 +8,17 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..anchored import check_alpha
 from ..quantities import Quantity
 from ..reports import Claim, Figure, Panel, Report, Table
-from ..theory.catapult import CatapultToy, catapult_recursion, toy_starts, train_toy
 from .catapult_network import Network, phase
+from .catapult_toy import Toy, are_within
 from .fields import key
 from .problem import NetworkExperiment
 from .run import Run
+from .slopes import log_slope
 
-#: Rate -> the largest |f| and the last eta lambda that others have measured of the toy, n = 4096, y = 0.
-KNOWN = {2.5: (20, 1.28), 3.5: (44, 0.05), 3.9: (52, 0.36)}
-SHOWN, FAINT = 40, 1e-12  # steps of the toy in the figure, and the least |f|
-CENTRAL = (0.025, 0.975)  # of the draws
 BOUNDARIES: dict[str, Callable[[dict], bool]] = {
     "never_rises": lambda trial: trial["peak"] <= trial["start"],
     "ends_below_its_start": lambda trial: trial["end"] < trial["start"],
@@ -187,56 +182,19 @@ class Catapult(NetworkExperiment):
         return {"lambda_0": network.top} | toy | self._run_phases(run, network) | self._run_scales(run, network)
 
     def _run_toy(self, run: Run) -> dict:
+        toy = Toy(self.units, self.toy_steps, self.draws, self.seed)
         for rate in run.progress(self.toy_rates, "toy"):
-            run.part("toy", lambda rate=rate: self._toy_rows(rate), rate=rate)
+            run.part("toy", lambda rate=rate: toy.curves(rate), rate=rate)
             for target in self.targets:
-                run.part("toy_ends", lambda r=rate, y=target: self._toy_end(r, y), target=target, rate=rate)
+                run.part("toy_ends", lambda r=rate, y=target: toy.end(r, y), target=target, rate=rate)
         rows = run.table("toy_ends")
         comparable = self.units == 4096 and self.toy_steps >= 1000 and self.draws >= 1000
         edge = [row["converging"] == (row["rate"] < 4) for row in rows if row["target"] == 0]
         return {
             "toy_error": max((row["error"] for row in rows if row["error"] is not None), default=None),
             "toy_edge_is_4": all(edge) if edge else None,
-            "toy_known": _are_within(rows) if comparable else None,
+            "toy_known": are_within(rows) if comparable else None,
         }
-
-    def _toy(self, rate: float) -> tuple[CatapultToy, float]:
-        """One draw, the same at all rates and targets, and the step."""
-        generator = torch.Generator().manual_seed(self.seed)
-        toy = CatapultToy(*torch.randn(2, self.units, generator=generator, dtype=torch.float64))
-        return toy, rate / toy.state()[1].item()
-
-    def _toy_rows(self, rate: float) -> list[dict]:
-        toy, lr = self._toy(rate)
-        predicted = catapult_recursion(*toy.state(), 0.0, lr, self.units, min(self.toy_steps, SHOWN))
-        measured = train_toy(toy, 0.0, lr, min(self.toy_steps, SHOWN))
-        outputs, kernels = ([values.tolist() for values in pair] for pair in zip(predicted, measured, strict=True))
-        found = {
-            "output": [[abs(f) for f in values] for values in outputs],
-            "eta_lambda": [[lr * kernel for kernel in values] for values in kernels],
-        }
-        return [
-            {"quantity": name, "step": step, "recursion": known, "measured": mark}
-            for name, pair in found.items()
-            for step, (known, mark) in enumerate(zip(*pair, strict=False))
-            if found["eta_lambda"][0][step] < 2 * rate and found["output"][0][step] > FAINT
-        ]
-
-    def _toy_end(self, rate: float, target: float) -> dict:
-        toy, lr = self._toy(rate)
-        expected, expected_kernels = catapult_recursion(*toy.state(), target, lr, self.units, self.toy_steps)
-        outputs, kernels = train_toy(toy, target, lr, self.toy_steps)
-        starts, drawn = toy_starts(self.units, self.draws)
-        every, every_kernel = catapult_recursion(starts, drawn, target, rate / drawn, self.units, self.toy_steps)
-        whole = every[-1].isfinite()
-        row: dict = {"error": None, "peak": None, "end": None, "converging": whole.double().mean().item()}
-        if len(outputs) > self.toy_steps:
-            error = (outputs - expected).abs() / (math.sqrt(self.units) * kernels / 2)
-            error_of_kernel = (kernels - expected_kernels).abs() / kernels
-            row["error"] = torch.maximum(error, error_of_kernel).max().item()
-            row |= {"peak": outputs.abs().max().item(), "end": lr * kernels[-1].item()}
-        spread = {"peak": every[:, whole].abs().amax(0), "end": (rate * every_kernel[-1] / drawn)[whole]}
-        return row | _central(spread)
 
     def _run_phases(self, run: Run, network: Network) -> dict:
         for rate in run.progress(self.rates, "rates"):
@@ -284,35 +242,16 @@ class Catapult(NetworkExperiment):
         lazy, beyond = ([row for row in finite if row["rate"] == rate] for rate in self.contrast)
         if len(lazy) < 2 or len(beyond) < 2:
             return {"delay": None, "laziness_ends_at_the_edge": None}
-        falls = {"lazy": _slope(lazy, "displacement"), "catapult": _slope(beyond, "displacement")}
+        falls = {
+            "lazy": log_slope(lazy, "alpha", "displacement"),
+            "catapult": log_slope(beyond, "alpha", "displacement"),
+        }
         delays = np.polyfit(*([math.log(row["alpha"]) for row in beyond], [row["peak_step"] for row in beyond]), 1)[0]
         return {
             "delay": float(delays) * math.log(self.contrast[1] - 1),
             "displacement_slope": falls,
             "laziness_ends_at_the_edge": abs(falls["lazy"] + 1) < 0.05 and abs(falls["catapult"]) < 0.05,
         }
-
-
-def _central(values: dict[str, Tensor]) -> dict[str, float | None]:
-    """The central 95 % of each, None where there is nothing."""
-    return {
-        f"{name}_{side}": found.quantile(share).item() if len(found) else None
-        for name, found in values.items()
-        for side, share in zip(("low", "high"), CENTRAL, strict=True)
-    }
-
-
-def _are_within(rows: list[dict]) -> bool | None:
-    """Whether the known numbers, which are rounded, are within the central draws."""
-    found = [row for row in rows if row["target"] == 0 and row["rate"] in KNOWN]
-    if not found:
-        return None
-    peaks, ends = zip(*(KNOWN[row["rate"]] for row in found), strict=True)
-    return all(
-        row[f"{name}_low"] - rounding <= value <= row[f"{name}_high"] + rounding
-        for name, values, rounding in (("peak", peaks, 0.5), ("end", ends, 0.005))
-        for row, value in zip(found, values, strict=True)
-    )
 
 
 def _boundaries_summary(rows: list[dict]) -> dict:
@@ -324,8 +263,3 @@ def _boundaries_summary(rows: list[dict]) -> dict:
         "gains_fall": all(a >= b for a, b in pairwise(gains)) and gains[0] > gains[-1] if len(gains) > 1 else None,
         "lowest_return": min((row["comes_down_again"] for row in rows if row["alpha"] < math.inf), default=None),
     }
-
-
-def _slope(rows: list[dict], name: str) -> float:
-    """d log(name) / d log(alpha)."""
-    return float(np.polyfit([math.log(row["alpha"]) for row in rows], [math.log(row[name]) for row in rows], 1)[0])

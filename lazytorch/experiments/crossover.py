@@ -12,6 +12,7 @@ from ..theory import TrainingDrift, crossover
 from .fields import key
 from .problem import ImageExperiment, Images, NetworkExperiment, build_network, describe
 from .run import Run
+from .slopes import log_slope
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Crossover(NetworkExperiment):
             run.part("crossover", lambda at=at: self._crossover(run, **at), **at)
         rows = run.table("crossover")
         return {
-            "slope": _slope([row["width"] for row in rows], [row["crossover"] for row in rows]),
+            "slope": log_slope(rows, "width", "crossover"),
             "collapse": _collapse(run.table("drift"), self.threshold),
             "scaled_crossover": float(np.mean([row["scaled_crossover"] for row in rows])),
         }
@@ -124,11 +125,6 @@ QUANTITIES = (
     Quantity("scaled_alpha", "alpha sqrt(width)", r"$\alpha \sqrt{h}$", log=True),
     Quantity("width", "the units of a layer", "width $h$", log=True, digits="g"),
 )
-
-
-def _slope(widths: list[int], alphas: list[float]) -> float | None:
-    """d log alpha* / d log width by least squares; None of one width."""
-    return float(np.polyfit(np.log(widths), np.log(alphas), 1)[0]) if len(set(widths)) > 1 else None
 
 
 def _collapse(rows: list[dict], threshold: float) -> float | None:

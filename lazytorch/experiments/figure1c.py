@@ -8,28 +8,16 @@ import torch
 from torch import Tensor
 
 from ..reports import Claim, Figure, Panel, Report, Table
-from ..theory.students import Students, descend, draw_teacher, sphere, symmetrised, two_layer
+from ..theory.students import Students, descend, draw_teacher, sphere, two_layer
 from .fields import key
 from .run import Run
-from .teacher_student import (
-    TeacherStudent,
-    at_scales,
-    blocks,
-    check_ends,
-    check_even,
-    log_spaced,
-    ratio,
-    spread,
-    status,
-    step_sizes,
-)
+from .teacher_student import ScaledStudents, at_scales, ratio, status, step_sizes
 
-BLOCK = 4  # scales trained side by side: 50 neurons on 1000 inputs of each fit a core's cache
 WORSE = 10
 
 
 @dataclass(frozen=True)
-class Figure1c(TeacherStudent):
+class Figure1c(ScaledStudents):
     """Test loss of a symmetrised two-layer student against tau, where its weights are N(0, tau^2) at the start.
 
     f(x) = sum_j b_j relu(a_j . x), R = sum_i (f(x_i) - y_i)^2 / 2n as in the released code, full-batch gradient descent
@@ -40,13 +28,10 @@ class Figure1c(TeacherStudent):
     within 2e-3 of those in float64 (one trial, tau = 0.01, 0.1, 1 and 10).
     """
 
-    neurons: int = key(50, "of the student, an even number", at_least=2)
     train_size: int = key(1000, "training inputs", at_least=1)
     test_size: int = key(1000, "test inputs", at_least=1)
     tau_range: tuple[float, ...] = key((0.0063096, 10.0), "the least and the greatest tau", above=0)
     taus: int = key(33, "values of tau, evenly spaced in the logarithm", at_least=1)
-    step: float = key(0.1, "of gradient descent, over tau^2", above=0)
-    largest_step: float = key(10.0, "its largest value, for small tau", above=0)
     evaluate_every: int = key(10, "steps between looks at the test loss", at_least=1)
 
     report: ClassVar[Report] = Report(
@@ -69,21 +54,11 @@ class Figure1c(TeacherStudent):
         ),
     )
     smoke = ("scale=smoke",)
-
-    def check(self) -> None:
-        """Raise ValueError for a setting that is out of range."""
-        super().check()
-        check_even(self.neurons)
-        check_ends("tau_range", self.tau_range)
+    block = 4
 
     def run(self, run: Run) -> dict:
         """losses.csv: a row a trial and tau; scales.csv: their mean and spread over trials."""
-        pieces = list(blocks(log_spaced(self.tau_range, self.taus), BLOCK))
-        parts = [(trial, *piece) for trial in range(self.trials) for piece in pieces]
-        for trial, block, taus in run.progress(parts, "blocks"):
-            run.part("losses", lambda t=trial, taus=taus: self._losses(t, taus), trial=trial, block=block)
-        columns = ("test_loss", "best_test_loss", "train_loss")
-        scales = run.part("scales", lambda: spread(run.table("losses"), ("tau",), columns))
+        scales = self.run_scales(run, ("test_loss", "best_test_loss", "train_loss"))
         return {
             "worse": ratio(scales, "test_loss", 0.01, 1.0),
             "best_worse": ratio(scales, "best_test_loss", 0.01, 1.0),
@@ -92,7 +67,7 @@ class Figure1c(TeacherStudent):
             "diverged": sum(row["diverged"] for row in scales),
         }
 
-    def _losses(self, trial: int, taus: Sequence[float]) -> list[dict]:
+    def losses(self, trial: int, taus: Sequence[float]) -> list[dict]:
         a, b, train, test = self.draw_trials([trial])
         students = Students(*at_scales(a, b, taus), step_sizes(taus, self.step, self.largest_step))
         end = descend(students, train, test, self.steps, self.evaluate_every)
@@ -108,9 +83,6 @@ class Figure1c(TeacherStudent):
         return a, b, (x, two_layer(teacher_a, teacher_b, x)), (test_x, two_layer(teacher_a, teacher_b, test_x))
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
-        d, half = self.dimension, self.neurons // 2
-        teacher = draw_teacher(d, generator)
-        inputs = [sphere(n, d, generator=generator) for n in (self.train_size, self.test_size)]
-        a = torch.randn(half, d, generator=generator, dtype=torch.float64)
-        b = torch.randn(half, generator=generator, dtype=torch.float64)
-        return *symmetrised(a, b), *teacher, *inputs
+        teacher = draw_teacher(self.dimension, generator)
+        inputs = [sphere(n, self.dimension, generator=generator) for n in (self.train_size, self.test_size)]
+        return *self.draw_student(generator), *teacher, *inputs

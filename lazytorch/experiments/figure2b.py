@@ -8,28 +8,16 @@ import torch
 from torch import Tensor
 
 from ..reports import Claim, Figure, Panel, Report, Table
-from ..theory.students import Students, draw_teacher, population_loss, sphere, symmetrised, trial_generator, two_layer
+from ..theory.students import Students, draw_teacher, population_loss, sphere, trial_generator, two_layer
 from .fields import key
 from .run import Run
-from .teacher_student import (
-    TeacherStudent,
-    at_scales,
-    blocks,
-    check_ends,
-    check_even,
-    log_spaced,
-    ratio,
-    spread,
-    status,
-    step_sizes,
-)
+from .teacher_student import ScaledStudents, at_scales, ratio, status, step_sizes
 
-BLOCK = 10  # scales trained side by side: 50 neurons on 200 inputs of each fit a core's cache
 WORSE = 10
 
 
 @dataclass(frozen=True)
-class Figure2b(TeacherStudent):
+class Figure2b(ScaledStudents):
     """Population loss of a symmetrised two-layer student after online SGD, a new batch a step, against tau.
 
     f(x) = sum_j b_j relu(a_j . x), weights N(0, tau^2), R = E (f(x) - y)^2 / 2, the step min(0.25/tau^2, 25), as in the
@@ -45,12 +33,10 @@ class Figure2b(TeacherStudent):
     Figure 1(c), is stable.
     """
 
-    neurons: int = key(50, "of the student, an even number", at_least=2)
     batch_size: int = key(200, "new inputs a step", at_least=1)
     steps: int = key(20_000, "of SGD", at_least=1)
     averaged: int = key(2000, "last steps whose batch losses are averaged", at_least=1)
     tau_range: tuple[float, ...] = key((0.01, 8.0), "the least and the greatest tau", above=0)
-    taus: int = key(30, "values of tau, evenly spaced in the logarithm", at_least=1)
     step: float = key(0.25, "of SGD, over tau^2", above=0)
     largest_step: float = key(25.0, "its largest value, for small tau", above=0)
 
@@ -76,22 +62,17 @@ class Figure2b(TeacherStudent):
         ),
     )
     smoke = ("scale=smoke",)
+    block = 10
 
     def check(self) -> None:
         """Raise ValueError for a setting that is out of range."""
         super().check()
-        check_even(self.neurons)
-        check_ends("tau_range", self.tau_range)
         if self.averaged > self.steps:
             raise ValueError(f"averaged={self.averaged} of {self.steps} steps: give as many or fewer")
 
     def run(self, run: Run) -> dict:
         """losses.csv: a row a trial and tau; scales.csv: their mean and spread over trials."""
-        pieces = list(blocks(log_spaced(self.tau_range, self.taus), BLOCK))
-        parts = [(trial, *piece) for trial in range(self.trials) for piece in pieces]
-        for trial, block, taus in run.progress(parts, "blocks"):
-            run.part("losses", lambda t=trial, taus=taus: self._losses(t, taus), trial=trial, block=block)
-        scales = run.part("scales", lambda: spread(run.table("losses"), ("tau",), ("population_loss", "exact_loss")))
+        scales = self.run_scales(run, ("population_loss", "exact_loss"))
         return {
             "worse": ratio(scales, "population_loss", 0.01, 1.0),
             "population_loss_at_smallest": scales[0]["population_loss"],
@@ -99,7 +80,7 @@ class Figure2b(TeacherStudent):
             "diverged": sum(row["diverged"] for row in scales),
         }
 
-    def _losses(self, trial: int, taus: Sequence[float]) -> list[dict]:
+    def losses(self, trial: int, taus: Sequence[float]) -> list[dict]:
         a, b, *teacher = self.draw([trial], self._draw)
         students = Students(*at_scales(a, b, taus), step_sizes(taus, self.step, self.largest_step))
         losses = torch.zeros_like(students.b[..., 0])
@@ -119,6 +100,4 @@ class Figure2b(TeacherStudent):
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         teacher = draw_teacher(self.dimension, generator)
-        a = torch.randn(self.neurons // 2, self.dimension, generator=generator, dtype=torch.float64)
-        b = torch.randn(self.neurons // 2, generator=generator, dtype=torch.float64)
-        return *symmetrised(a, b), *teacher
+        return *self.draw_student(generator), *teacher

@@ -19,6 +19,7 @@ from ..training.objective import OBJECTIVES
 from .fields import key
 from .problem import NetworkExperiment
 from .run import Run
+from .slopes import log_slope
 
 WITHIN = 0.15  # of the slopes of a network
 TOY_LAYERS = (2, 3, 4)
@@ -269,11 +270,8 @@ def _toy_summary(rows: list[dict]) -> dict:
 
 
 def _slope(rows: list[dict], where: Callable[[float], bool]) -> float | None:
-    """d log boundary / d log alpha by least squares over the finite alphas ``where`` there is one; None of fewer than
-    2."""
-    found = [(row["alpha"], row["boundary"]) for row in rows if where(row["alpha"]) and row["boundary"]]
-    pairs = [(alpha, rate) for alpha, rate in found if alpha < math.inf]
-    return float(np.polyfit(*np.log(pairs).T, 1)[0]) if len(pairs) > 1 else None
+    """d log boundary / d log alpha over the finite alphas ``where`` there is a boundary; None of fewer than 2."""
+    return log_slope([row for row in rows if where(row["alpha"])], "alpha", "boundary")
 
 
 def _is_close(slope: float | None, predicted: float | None, within: float) -> bool | None:

@@ -4,15 +4,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..theory.students import stack_trials
+from ..theory.students import stack_trials, symmetrised
 from ..training.placement import find_device
 from ..training.precision import data_type
 from .experiment import Experiment
 from .fields import key
+from .run import Run
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,45 @@ def check_even(neurons: int) -> None:
     """Raise ValueError unless ``neurons`` can be symmetrised."""
     if neurons % 2:
         raise ValueError(f"neurons={neurons}: a symmetrised student has an even number, give {neurons + 1}")
+
+
+@dataclass(frozen=True)
+class ScaledStudents(TeacherStudent):
+    """Symmetrised students whose weights are N(0, tau^2) at the start, at every tau of a range."""
+
+    neurons: int = key(50, "of the student, an even number", at_least=2)
+    tau_range: tuple[float, ...] = key((0.01, 10.0), "the least and the greatest tau", above=0)
+    taus: int = key(30, "values of tau, evenly spaced in the logarithm", at_least=1)
+    step: float = key(0.1, "of gradient descent, over tau^2", above=0)
+    largest_step: float = key(10.0, "its largest value, for small tau", above=0)
+
+    #: Scales trained side by side: what of their neurons on the inputs of a step fits a core's cache.
+    block: ClassVar[int] = 1
+
+    def check(self) -> None:
+        """Raise ValueError for a setting that is out of range."""
+        super().check()
+        check_even(self.neurons)
+        check_ends("tau_range", self.tau_range)
+
+    def run_scales(self, run: Run, columns: Sequence[str]) -> list[dict]:
+        """losses.csv, a row a trial and tau of :meth:`losses`, and scales.csv, which is returned: their mean and spread
+        over trials."""
+        pieces = list(blocks(log_spaced(self.tau_range, self.taus), self.block))
+        parts = [(trial, *piece) for trial in range(self.trials) for piece in pieces]
+        for trial, block, taus in run.progress(parts, "blocks"):
+            run.part("losses", lambda t=trial, taus=taus: self.losses(t, taus), trial=trial, block=block)
+        return run.part("scales", lambda: spread(run.table("losses"), ("tau",), columns))
+
+    def losses(self, trial: int, taus: Sequence[float]) -> list[dict]:
+        """The rows of one trial at these tau."""
+        raise NotImplementedError
+
+    def draw_student(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """a and b of tau = 1: the second half of the neurons repeats the first with opposite output signs."""
+        a = torch.randn(self.neurons // 2, self.dimension, generator=generator, dtype=torch.float64)
+        b = torch.randn(self.neurons // 2, generator=generator, dtype=torch.float64)
+        return symmetrised(a, b)
 
 
 def log_spaced(ends: Sequence[float], number: int) -> list[float]:

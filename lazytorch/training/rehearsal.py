@@ -18,7 +18,6 @@ from ..shared_start import lend_weights
 from .counting import Cost, Counter, without_values
 from .evaluation import batch_of, evaluate
 from .isolation import enter_training
-from .loop import step_of
 from .member import Member
 from .objective import find_objective
 from .optimizer import make_optimizer
@@ -26,6 +25,7 @@ from .precision import data_type
 from .probes import Probe, Unsuitable, make_probes, measured
 from .settings import Settings
 from .state import State
+from .step import step_of
 
 Build = Callable[[], nn.Module]
 

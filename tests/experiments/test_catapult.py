@@ -9,7 +9,8 @@ import torch
 
 import lazytorch as lt
 from lazytorch import data
-from lazytorch.experiments.catapult import KNOWN, Catapult, _are_within, _boundaries_summary
+from lazytorch.experiments.catapult import Catapult, _boundaries_summary
+from lazytorch.experiments.catapult_toy import KNOWN, are_within
 from lazytorch.runs import RunDirectory
 
 TOY = ["units=64", "toy_rates=[2.5]", "targets=[1]", "toy_steps=40", "draws=10"]
@@ -75,9 +76,9 @@ def test_what_is_found_can_be_wrong():
     assert _boundaries_summary(rows)["gains_fall"] is False
     lows_and_highs = {"peak_low": 40.0, "peak_high": 60.0, "end_low": 0.02, "end_high": 1.3}
     known = [{"target": 0.0, "rate": rate} | lows_and_highs for rate in KNOWN if rate > 3]
-    assert _are_within(known) is True
+    assert are_within(known) is True
     known[0]["peak_high"] = 43.0
-    assert _are_within(known) is False
+    assert are_within(known) is False
 
 
 def test_the_contrast_is_that_of_slopes():

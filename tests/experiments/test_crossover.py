@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lazytorch as lt
-from lazytorch.experiments.crossover import Crossover, _collapse, _slope
+from lazytorch.experiments.crossover import Crossover, _collapse
+from lazytorch.experiments.slopes import log_slope
 from lazytorch.runs import RunDirectory
 
 SMALL = ("experiment=crossover", "data.train_size=20", "data.test_size=20", "widths=[8,16]", "draws=1")
@@ -37,13 +38,18 @@ def test_slope_and_collapse_of_a_drift_of_alpha_and_width():
         rows = [
             {"width": h, "scaled_alpha": z, "ntk_drift": h ** (0.5 - power) / z} for h in widths for z in (0.1, 1.0)
         ]
-        assert _slope(widths, [h**-power for h in widths]) == pytest.approx(-power)
+        assert log_slope([{"width": h, "crossover": h**-power} for h in widths], "width", "crossover") == pytest.approx(
+            -power
+        )
         assert _collapse(rows, 0.5) == pytest.approx(16 ** (0.5 - power))
         checks = [claim.check for claim in Crossover.report.claims]
         summary = {"slope": -power, "collapse": _collapse(rows, 0.5)}
         assert [check(summary) for check in checks] == [power == 0.5] * 2
     assert [check({"slope": None, "collapse": None}) for check in checks] == [None, None]
-    assert _collapse(rows, 100.0) is None and _slope([16, 16], [0.1, 0.2]) is None
+    assert (
+        _collapse(rows, 100.0) is None
+        and log_slope([{"width": 16, "crossover": a} for a in (0.1, 0.2)], "width", "crossover") is None
+    )
 
 
 def test_settings_that_cannot_be(lazytorch):

@@ -13,7 +13,7 @@ import torch
 import lazytorch as lt
 from lazytorch.data import DeviceData
 from lazytorch.runs import RunDirectory
-from lazytorch.training import KernelDrift, fit_together, loop
+from lazytorch.training import KernelDrift, fit_together, loop, step
 from lazytorch.training.probes import ntk
 
 from .problems import (
@@ -295,14 +295,14 @@ def test_one_model_cannot_be_trained_twice_at_once():
 
 def test_asked_to_stop_all_checkpoint_and_go_on(tmp_path, monkeypatch):
     together = [make_convolutional(alpha, tmp_path / str(alpha)) for alpha in ALPHAS]
-    step = loop._step
+    take = step._step
 
     def interrupted(member, outputs, y):
         if member is together[1].member and member.position == (1, 3):
             os.kill(os.getpid(), signal.SIGINT)
-        step(member, outputs, y)
+        take(member, outputs, y)
 
-    monkeypatch.setattr(loop, "_step", interrupted)
+    monkeypatch.setattr(step, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt) as raised:
         fit_together(together, 2)
     assert raised.value.args == (signal.SIGINT,)

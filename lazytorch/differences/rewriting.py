@@ -1,0 +1,45 @@
+"""What is changed in a traced graph, so that differences can go through it, and as cheaply as in plain training."""
+
+import torch
+
+aten = torch.ops.aten
+
+#: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
+STRIDED = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
+
+
+def free_strides(graph) -> None:
+    """Have no operator ask for strides."""
+    for node in graph.nodes:
+        node.target = STRIDED.get(node.target, node.target)
+
+
+def fold_products(graph, inside: frozenset) -> None:
+    """Have a batch that meets one matrix multiply it at once, as torch does where the matrix has a gradient.
+
+    In a trace nothing has one, so there the matrix is repeated for each of the batch.
+    """
+    for node in [n for n in graph.nodes if n.target is aten.bmm.default and n not in inside]:
+        left, right = node.args
+        matrix = _repeated(right)
+        if matrix is None:
+            continue
+        batch, n, m = node.meta["val"].shape
+        with graph.inserting_before(node):
+            rows = _call(graph, aten.reshape.default, (left, [batch * n, matrix.meta["val"].shape[0]]), node.meta)
+            product = _call(graph, aten.mm.default, (rows, matrix), node.meta)
+        node.target, node.args = aten.reshape.default, (product, [batch, n, m])
+
+
+def _repeated(node):
+    """The matrix that a batch of matrices is, if it is one expanded."""
+    expanded = node.args[0] if node.target is aten.reshape.default else node
+    matrix = expanded.args[0] if expanded.target is aten.expand.default else None
+    return matrix if matrix is not None and matrix.meta["val"].shape == node.meta["val"].shape[1:] else None
+
+
+def _call(graph, operator, args: tuple, meta: dict):
+    node = graph.call_function(operator, args)
+    values = [argument.meta["val"] if isinstance(argument, torch.fx.Node) else argument for argument in args]
+    node.meta = meta | {"val": operator(*values)}
+    return node
