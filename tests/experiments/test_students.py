@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 
-from lazytorch.experiments import figure1c, figure2a, perform
+from lazytorch.experiments import figure2a, perform, teacher_student
 from lazytorch.experiments.figure1ab import Figure1ab
 from lazytorch.experiments.figure1c import Figure1c
 from lazytorch.experiments.figure2a import Figure2a
@@ -58,7 +58,7 @@ def test_students_of_figure1c_are_zero_at_the_start_unless_they_are_not_symmetri
         return two_layer(a, b, x).abs().max().item()
 
     assert largest() < 1e-6
-    monkeypatch.setattr(figure1c, "symmetrised", lambda a, b: (torch.cat([a, a]), torch.cat([b, b])))
+    monkeypatch.setattr(teacher_student, "symmetrised", lambda a, b: (torch.cat([a, a]), torch.cat([b, b])))
     assert largest() > 0.1
 
 
