@@ -234,7 +234,7 @@ class CenteredModel(Anchored):
         return len(programs), sum(program.seconds for program in programs)
 
     def _program(self, args, kwargs, initial) -> Program:
-        program = self._traces.find(self.structure, initial, args, kwargs)
+        program = self._traces.find(self.structure, initial, args, kwargs, not self.is_compiled)
         if program not in self._usable:
             program.check_dependence(set(self.theta))
             updated = self._updated | (program.written & set(self.buffer_differences()))

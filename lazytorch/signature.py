@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
+from torch._prims_common import make_contiguous_strides_for
 from torch.utils.weak import WeakIdRef
 
 PLAIN = frozenset((bool, int, float, complex, str, type(None), torch.dtype, torch.device))
@@ -35,6 +36,29 @@ def changing_numbers(key: tuple, keys: Iterable[tuple], args: tuple, kwargs: dic
     paths = [path for path, _ in pytree.tree_flatten_with_path((args, kwargs))[0]]
     leaves = zip(*(signature[1][: len(paths)] for signature, _ in alike), strict=True)
     return len(alike), [_argument(*path[:2]) for path, each in zip(paths, leaves, strict=True) if len(set(each)) > 1]
+
+
+def without_sizes(key: tuple) -> tuple:
+    """Of a (signature, state), what calls share whose contiguous inputs differ in sizes alone."""
+    (spec, leaves, *modes), state = key
+    inputs = tuple(_without_size(leaf) for leaf in leaves[: spec.num_leaves])
+    return spec, inputs, leaves[spec.num_leaves :], *modes, state
+
+
+def _without_size(leaf: tuple) -> tuple:
+    if not _is_tensor(leaf) or tuple(leaf[1]) != make_contiguous_strides_for(leaf[0]):
+        return leaf
+    return len(leaf[0]), *leaf[2:]
+
+
+def shapes_of(key: tuple) -> list[tuple[int, ...]]:
+    """Of the tensors among the inputs of a call with this (signature, state)."""
+    spec, leaves, *_ = key[0]
+    return [leaf[0] for leaf in leaves[: spec.num_leaves] if _is_tensor(leaf)]
+
+
+def _is_tensor(leaf: tuple) -> bool:
+    return isinstance(leaf[-1], torch.device)  # as _of_leaf has it; a plain value's first is its type
 
 
 def _without_numbers(key: tuple) -> tuple:

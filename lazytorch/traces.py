@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
-from .differences import Program
+from .differences import Program, UnsupportedOperator, UntraceableModule
 from .functional import LOCK
-from .signature import Latest, changing_numbers, signature_of, state_of
+from .signature import Latest, changing_numbers, shapes_of, signature_of, state_of, without_sizes
 from .transforms import active, check_export, outside
 
 NUMBERS = 8  # traces that differ in Python's numbers alone, at which the user is told
+SIZES = 8  # traces that differ in the sizes of their inputs alone, after which one is made for all sizes
 DECISIONS = 16  # ways in which the module's Python code has decided, for which traces of one signature are kept
 
 
@@ -27,36 +28,68 @@ class Programs(weakref.WeakSet):
 
 
 class Traces:
-    """By the signature of the call, the module's plain attributes, and what its forward decides by inputs' values."""
+    """By the signature of the call, the module's plain attributes, and what its forward decides by inputs' values.
+
+    Calls whose inputs come in ever other sizes, as sequences do, get one trace for all sizes, where torch has it.
+    """
 
     def __init__(self):
-        self._kept, self._warned = Latest(), False
+        self._kept, self._of_any_size, self._warned = Latest(), Latest(), False
 
-    def find(self, module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> Program:
-        """The trace of ``module`` for this call; it is made if there is none.
+    def find(
+        self, module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict, any_size: bool = True
+    ) -> Program:
+        """The trace of ``module`` for this call; it is made if there is none. One of ``any_size`` cannot be compiled.
 
         Raises:
             UntraceableModule: as :class:`Program` does.
         """
         key = signature_of(module, tensors, args, kwargs), state_of(module)
         inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        program = self._suitable(key, inputs)
+        program = self._suitable(key, inputs, any_size)
         if program is None:
             with LOCK:  # another thread may just have made it
-                program = self._suitable(key, inputs) or self._made(key, module, tensors, args, kwargs)
+                program = self._suitable(key, inputs, any_size) or self._made(
+                    key, module, tensors, args, kwargs, any_size
+                )
             if active():
                 program.suits(inputs)  # torch refuses to read a value in a batch
         return program
 
-    def _suitable(self, key, inputs: list[Tensor]) -> Program | None:
-        return next((program for program in self._kept.get(key, ()) if program.suits(inputs)), None)
+    def _suitable(self, key, inputs: list[Tensor], any_size: bool) -> Program | None:
+        of_any_size = self._of_any_size.get(without_sizes(key), ()) if any_size and key not in self._kept else ()
+        return next((program for program in (*self._kept.get(key, ()), *of_any_size) if program.suits(inputs)), None)
 
-    def _made(self, key, module, tensors, args, kwargs) -> Program:
+    def _made(self, key, module, tensors, args, kwargs, any_size: bool) -> Program:
         check_export()
         with outside(tensors, args, kwargs) as example:
+            program = self._made_of_any_size(key, module, *example) if any_size else None
+            if program is not None:
+                return program
             program = Program(module, *example)
         self._kept[key] = [*self._kept.get(key, [])[1 - DECISIONS :], program]
         self._warn(key, args, kwargs, type(module).__name__)
+        return program
+
+    def _made_of_any_size(self, key, module, *example) -> Program | None:
+        """One that serves this call and most of those that differ from it in sizes alone, once they are many."""
+        general = without_sizes(key)
+        alike = [shapes_of(other) for other in self._kept if without_sizes(other) == general]
+        if general in self._of_any_size or len(alike) < SIZES:
+            return None
+        self._of_any_size[general] = ()  # which is tried once
+        shapes = shapes_of(key)
+        free = [
+            frozenset(dim for dim, sizes in enumerate(zip(*each, strict=True)) if len(set(sizes)) > 1)
+            for each in zip(shapes, *alike, strict=True)
+        ]
+        try:
+            program = Program(module, *example, free)
+        except (UntraceableModule, UnsupportedOperator):
+            return None
+        if 2 * sum(map(program.serves, alike)) < len(alike):
+            return None
+        self._of_any_size[general] = (program,)
         return program
 
     def _warn(self, key, args, kwargs, module: str) -> None:
@@ -70,7 +103,7 @@ class Traces:
             )
 
     def __iter__(self) -> Iterator[Program]:
-        for programs in list(self._kept.values()):
+        for programs in (*self._kept.values(), *self._of_any_size.values()):
             yield from programs
 
     def __deepcopy__(self, memo):

@@ -1,13 +1,13 @@
 """Any module as a program of ATen operators, run on pairs.
 
-A module is traced once per input signature, and the trace is run operator by operator: each runs once at w_0, and its
+A module is traced once per input signature, or for inputs of any size (:mod:`.sizes`), and the trace is run operator by operator: each runs once at w_0, and its
 rule gives the divided difference of what it returned; at small alpha it runs at w instead, see :mod:`.ends`.
 """
 
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -56,6 +56,7 @@ from .pair import (
     value,
     varies,
 )
+from .sizes import Free, Sizes
 from .trace import UntraceableModule, trace
 
 aten = torch.ops.aten
@@ -71,14 +72,16 @@ class Program:
         module: the module; its own parameters and buffers only give names.
         tensors: dict name -> tensor for every parameter and buffer, with the shapes, types and device of the run.
         args, kwargs: example inputs.
+        free: the dimensions of each input tensor, contiguous then, whose sizes are free; none where it is left out.
 
     ``written`` holds the names of the buffers that a run updates, ``relus`` the ReLU calls in their order, node -> name
     as ``activation_stability`` has it, ``seconds`` what tracing took. Raises UntraceableModule as :func:`trace` does.
     """
 
-    def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict):
+    def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict, free: Free = ()):
         started, self.module = time.monotonic(), type(module).__name__
-        self.graph_module, self.out_spec, self._decisions, calls = trace(module, tensors, args, kwargs)
+        self._sizes = Sizes(free)
+        self.graph_module, self.out_spec, self._decisions, calls = trace(module, tensors, args, kwargs, self._sizes)
         self.seconds = time.monotonic() - started
         self.nodes = list(self.graph_module.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
@@ -99,8 +102,12 @@ class Program:
         return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
     def suits(self, inputs: list[Tensor]) -> bool:
-        """Whether what the module decides in Python by the values of its inputs comes out as in the trace."""
-        return self._decisions.hold(inputs)
+        """Whether what the module decides in Python by its inputs' values, and free sizes, comes out as in the trace."""
+        return self.serves([t.shape for t in inputs]) and self._decisions.hold(inputs)
+
+    def serves(self, shapes: Sequence[torch.Size]) -> bool:
+        """Whether the inputs, whose sizes are free, may be of these."""
+        return self._sizes.hold(shapes)
 
     def check_dependence(self, varying: set[str]) -> None:
         """Raise UntraceableModule if no output depends on any of the tensors ``varying``, whatever the inputs say."""

@@ -24,18 +24,32 @@ def fold_products(graph, inside: frozenset) -> None:
         matrix = _repeated(right)
         if matrix is None:
             continue
-        batch, n, m = node.meta["val"].shape
+        (batch, n, _), (k, m) = left.meta["val"].shape, matrix.meta["val"].shape
         with graph.inserting_before(node):
-            rows = _call(graph, aten.reshape.default, (left, [batch * n, matrix.meta["val"].shape[0]]), node.meta)
-            product = _call(graph, aten.mm.default, (rows, matrix), node.meta)
-        node.target, node.args = aten.reshape.default, (product, [batch, n, m])
+            rows = batch * n if _fixed(batch, n) else -1
+            flat = _call(graph, aten.reshape.default, (left, [rows, k]), node.meta)
+            product = _call(graph, aten.mm.default, (flat, matrix), node.meta)
+            sizes = [_size(graph, left, dim) for dim in range(2)]
+        node.target, node.args = aten.reshape.default, (product, [*sizes, m])
 
 
 def _repeated(node):
     """The matrix that a batch of matrices is, if it is one expanded."""
     expanded = node.args[0] if node.target is aten.reshape.default else node
     matrix = expanded.args[0] if expanded.target is aten.expand.default else None
-    return matrix if matrix is not None and matrix.meta["val"].shape == node.meta["val"].shape[1:] else None
+    if matrix is None or not _fixed(*matrix.meta["val"].shape):
+        return None
+    return matrix if matrix.meta["val"].shape == node.meta["val"].shape[1:] else None
+
+
+def _fixed(*sizes) -> bool:
+    return all(isinstance(size, int) for size in sizes)
+
+
+def _size(graph, node, dim: int):
+    """Of a tensor along one dimension: a number, or the node that tells it."""
+    size = node.meta["val"].shape[dim]
+    return size if _fixed(size) else _call(graph, aten.sym_size.int, (node, dim), node.meta)
 
 
 def _call(graph, operator, args: tuple, meta: dict):

@@ -26,6 +26,7 @@ from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
 from .rewriting import fold_products, free_strides
+from .sizes import OF_ANY_SIZE, Sizes
 
 aten = torch.ops.aten
 
@@ -37,9 +38,9 @@ class UntraceableModule(RuntimeError):
 class _Watch(TorchFunctionMode):
     """Takes decisions, marks the nodes through which gradients are stopped, and refuses what a trace would lose."""
 
-    def __init__(self, decisions: Decisions, running: list[str]):
+    def __init__(self, decisions: Decisions, sizes: Sizes, running: list[str]):
         super().__init__()
-        self.decisions, self.running = decisions, running
+        self.decisions, self.sizes, self.running = decisions, sizes, running
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in READS:
@@ -57,6 +58,8 @@ class _Watch(TorchFunctionMode):
             )
         if function == torch.Tensor.data.__get__:
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
+        if self.sizes.any:
+            function = OF_ANY_SIZE.get(function, function)
         return function(*args, **(kwargs or {}))
 
     def _decide(self, function, args, kwargs):
@@ -88,10 +91,11 @@ TENSORS = 'move it into tensor operations (torch.where), or wrap with difference
 REMEDY = 'use detach(), or wrap with difference="direct" in float64'
 
 
-def trace(module, tensors: dict, args: tuple, kwargs: dict):
+def trace(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes):
     """(graph module, structure of the outputs, decisions, custom functions) of ``module(*args, **kwargs)``.
 
-    The graph takes the ``tensors`` (name -> example value of every parameter and buffer), then the input tensors.
+    The graph takes the ``tensors`` (name -> example value of every parameter and buffer), then the input tensors. It
+    holds for inputs of these ``sizes``.
 
     An output that is neither a tensor nor a plain value, as a cache of keys and values is, is None.
 
@@ -103,15 +107,15 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict):
             runs but cannot be traced.
     """
 
-    def trace_of(prepared):
-        return _traced(prepared, tensors, args, kwargs, lambda: _run_once(module, tensors, args, kwargs))
+    def trace_of(prepared, sizes):
+        return _traced(prepared, tensors, args, kwargs, sizes, lambda: _run_once(module, tensors, args, kwargs))
 
     copied = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
     before = attributes_of(copied)
-    traced = trace_of(copied)
+    traced = trace_of(copied, sizes)
     if changed := changed_since(before, copied):
         following = next_call(module, copied, changed)
-        if following is not None and not _computes(traced[0], lambda: trace_of(following)[0]):
+        if following is not None and not _computes(traced[0], lambda: trace_of(following, Sizes(sizes.free))[0]):
             raise UntraceableModule(
                 f"{type(module).__name__} changes its attribute {'.'.join(filter(None, changed[0]))!r} in forward and "
                 f"then computes something else, which a trace would not: make it an argument or a buffer, or if the "
@@ -127,20 +131,25 @@ def _computes(traced, trace_again) -> bool:
         return False
 
 
-def _traced(module, tensors: dict, args: tuple, kwargs: dict, run_once):
+def _traced(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, run_once):
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     keep_number_of_batches(module)
     decisions, calls, running = Decisions(len(tensors), inputs), [], _name_nodes(module)
-    function = _Flat(module, list(tensors), leaves, in_spec, _Watch(decisions, running))
+    function = _Flat(module, list(tensors), leaves, in_spec, _Watch(decisions, sizes, running))
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     with _own_random_numbers(module), _refusals(module, running, run_once):
-        traced = _trace_once(function, example, decisions, calls)
+        traced = _trace_once(function, example, sizes, decisions, calls)
     free_strides(traced.graph)
     fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
     traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
+    sizes.close()
     return traced, function.out_spec, decisions, calls
+
+
+#: What a graph can return, beside plain values.
+TRACED = torch.Tensor, torch.SymInt, torch.SymFloat, torch.SymBool
 
 
 class _Flat:
@@ -157,16 +166,16 @@ class _Flat:
         args, kwargs = pytree.tree_unflatten(filled, self.in_spec)
         with self.watch:
             outputs, self.out_spec = pytree.tree_flatten(call(self.module, weights, args, kwargs))
-            outputs = [leaf if isinstance(leaf, torch.Tensor) or type(leaf) in PLAIN else None for leaf in outputs]
+            outputs = [leaf if isinstance(leaf, TRACED) or type(leaf) in PLAIN else None for leaf in outputs]
             _label("stopped", not torch.is_grad_enabled())
         return outputs
 
 
-def _trace_once(function: _Flat, example: list, decisions: Decisions, calls: list):
+def _trace_once(function: _Flat, example: list, sizes: Sizes, decisions: Decisions, calls: list):
     # A compiled module is traced as the module it was compiled from.
     eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
     with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
-        traced = _functional(function, example)
+        traced = _functional(function, example, sizes)
         decisions.close(traced)
         in_place = any(map(_is_in_place, traced.graph.nodes))  # in a composite that functionalize does not look into
         if in_place or any(node.target is flex_attention for node in traced.graph.nodes):
@@ -174,7 +183,7 @@ def _trace_once(function: _Flat, example: list, decisions: Decisions, calls: lis
                 raise UntraceableModule(
                     f"it works in place, or by flex_attention, beside an autograd.Function: {TENSORS}"
                 )
-            traced = _functional(_Relabelling(traced).run, example)
+            traced = _functional(_Relabelling(traced).run, example, sizes)
     for node in traced.graph.nodes:
         if isinstance(node.target, torch._ops.HigherOrderOperator):
             raise UntraceableModule(f"module '{node.meta.get('module') or '(root)'}' uses {node.target}: {TENSORS}")
@@ -222,11 +231,12 @@ def _run_once(module, tensors, args, kwargs) -> None:
         call(copy.deepcopy(module), tensors, args, kwargs)
 
 
-def _functional(function, example: list):
-    traced = make_fx(
-        torch.func.functionalize(function), decompositions(), tracing_mode="fake", _allow_non_fake_inputs=True
-    )
-    return traced(*example)
+def _functional(function, example: list, sizes: Sizes):
+    function = torch.func.functionalize(function)
+    if not sizes.any:
+        return make_fx(function, decompositions(), tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+    with sizes.symbolic(example) as stand_ins:  # which make_fx takes as they are
+        return make_fx(function, decompositions(), _allow_non_fake_inputs=True)(*stand_ins)
 
 
 def _is_in_place(node) -> bool:

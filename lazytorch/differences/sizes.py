@@ -1,0 +1,71 @@
+"""Sizes of inputs that are free in a trace, which therefore serves many of them, as sequences of every length."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+
+Free = Sequence[frozenset[int]]
+
+
+class Sizes:
+    """Of the contiguous inputs of one trace: the dimensions in ``free``, a set for each input, are symbols in it."""
+
+    def __init__(self, free: Free):
+        self.free, self.any = free, any(free)
+        self._inputs: list[Tensor] = []
+        self._environment: ShapeEnv | None = None
+        self._guards: str | None = None
+
+    @contextmanager
+    def symbolic(self, example: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        """Within the context torch traces by symbols; yields stand-ins for the ``example``, whose last are the inputs."""
+        self._environment = ShapeEnv()
+        mode = FakeTensorMode(shape_env=self._environment, allow_non_fake_inputs=True, static_shapes=False)
+        fixed = [frozenset()] * (len(example) - len(self.free))
+        with mode:
+            fake = [self._stand_in(mode, *each) for each in zip(range(len(example)), example, [*fixed, *self.free])]
+            self._inputs = fake[len(fixed) :]
+            yield fake
+
+    @staticmethod
+    def _stand_in(mode: FakeTensorMode, number: int, tensor: Tensor, free: frozenset[int]) -> Tensor:
+        sizes = [DimDynamic.DYNAMIC if dim in free else DimDynamic.STATIC for dim in range(tensor.dim())]
+        context = StatelessSymbolicContext(dynamic_sizes=sizes, constraint_sizes=[None] * tensor.dim())
+        return mode.from_tensor(tensor, source=ConstantSource(f"input {number}"), symbolic_context=context)
+
+    def close(self) -> None:
+        """Keep of the trace what :meth:`hold` needs."""
+        if self._environment is not None:
+            self._guards = self._environment.produce_guards_expression(self._inputs, ignore_static=False)
+            self._inputs = []
+
+    def hold(self, shapes: Sequence[torch.Size]) -> bool:
+        """Whether a trace made by symbols serves inputs of these shapes."""
+        if self._guards is None:
+            return True
+        like = [torch.empty(shape, device="meta") for shape in shapes]
+        return self._environment.evaluate_guards_expression(self._guards, like)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if bias is None or x.dim() < 3 or not x.is_contiguous():
+        return nn.functional.linear(x, weight, bias)
+    rows = torch.addmm(bias, x.reshape(-1, x.shape[-1]), weight.t())
+    return rows.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if not training or not 0 < p < 1 or inplace:
+        return nn.functional.dropout(x, p, training, inplace)
+    if x.is_cuda:
+        return torch.native_dropout(x, p, True)[0]
+    return x * torch.empty_like(x).bernoulli_(1 - p).div_(1 - p)
+
+
+#: As torch's, whose own code asks for the sizes as numbers.
+OF_ANY_SIZE = {nn.functional.linear: linear, nn.functional.dropout: dropout}
