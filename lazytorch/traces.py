@@ -49,9 +49,8 @@ class Traces:
         program = self._suitable(key, inputs, any_size)
         if program is None:
             with LOCK:  # another thread may just have made it
-                program = self._suitable(key, inputs, any_size) or self._made(
-                    key, module, tensors, args, kwargs, any_size
-                )
+                call = module, tensors, args, kwargs
+                program = self._suitable(key, inputs, any_size) or self._made(key, any_size, *call)
             if active():
                 program.suits(inputs)  # torch refuses to read a value in a batch
         return program
@@ -60,7 +59,7 @@ class Traces:
         of_any_size = self._of_any_size.get(without_sizes(key), ()) if any_size and key not in self._kept else ()
         return next((program for program in (*self._kept.get(key, ()), *of_any_size) if program.suits(inputs)), None)
 
-    def _made(self, key, module, tensors, args, kwargs, any_size: bool) -> Program:
+    def _made(self, key, any_size: bool, module, tensors, args, kwargs) -> Program:
         check_export()
         with outside(tensors, args, kwargs) as example:
             program = self._made_of_any_size(key, module, *example) if any_size else None

@@ -1,7 +1,8 @@
 """Any module as a program of ATen operators, run on pairs.
 
-A module is traced once per input signature, or for inputs of any size (:mod:`.sizes`), and the trace is run operator by operator: each runs once at w_0, and its
-rule gives the divided difference of what it returned; at small alpha it runs at w instead, see :mod:`.ends`.
+A module is traced once per input signature, or for inputs of any size (:mod:`.sizes`), and the trace is run operator by
+operator: each runs once at w_0, and its rule gives the divided difference of what it returned; at small alpha it runs
+at w instead, see :mod:`.ends`.
 """
 
 import functools
@@ -102,7 +103,7 @@ class Program:
         return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
     def suits(self, inputs: list[Tensor]) -> bool:
-        """Whether what the module decides in Python by its inputs' values, and free sizes, comes out as in the trace."""
+        """Whether what the module decides in Python by values and free sizes of its inputs comes out as in the trace."""
         return self.serves([t.shape for t in inputs]) and self._decisions.hold(inputs)
 
     def serves(self, shapes: Sequence[torch.Size]) -> bool:

@@ -23,20 +23,15 @@ class Sizes:
 
     @contextmanager
     def symbolic(self, example: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-        """Within the context torch traces by symbols; yields stand-ins for the ``example``, whose last are the inputs."""
+        """Within the context torch traces by symbols; yields stand-ins for the ``example``, which the inputs end."""
         self._environment = ShapeEnv()
         mode = FakeTensorMode(shape_env=self._environment, allow_non_fake_inputs=True, static_shapes=False)
-        fixed = [frozenset()] * (len(example) - len(self.free))
+        weights = len(example) - len(self.free)
+        free = [frozenset()] * weights + [*self.free]
         with mode:
-            fake = [self._stand_in(mode, *each) for each in zip(range(len(example)), example, [*fixed, *self.free])]
-            self._inputs = fake[len(fixed) :]
-            yield fake
-
-    @staticmethod
-    def _stand_in(mode: FakeTensorMode, number: int, tensor: Tensor, free: frozenset[int]) -> Tensor:
-        sizes = [DimDynamic.DYNAMIC if dim in free else DimDynamic.STATIC for dim in range(tensor.dim())]
-        context = StatelessSymbolicContext(dynamic_sizes=sizes, constraint_sizes=[None] * tensor.dim())
-        return mode.from_tensor(tensor, source=ConstantSource(f"input {number}"), symbolic_context=context)
+            stand_ins = [_stand_in(mode, f"t{i}", t, free[i]) for i, t in enumerate(example)]
+            self._inputs = stand_ins[weights:]
+            yield stand_ins
 
     def close(self) -> None:
         """Keep of the trace what :meth:`hold` needs."""
@@ -50,6 +45,12 @@ class Sizes:
             return True
         like = [torch.empty(shape, device="meta") for shape in shapes]
         return self._environment.evaluate_guards_expression(self._guards, like)
+
+
+def _stand_in(mode: FakeTensorMode, name: str, tensor: Tensor, free: frozenset[int]) -> Tensor:
+    sizes = [DimDynamic.DYNAMIC if dim in free else DimDynamic.STATIC for dim in range(tensor.dim())]
+    context = StatelessSymbolicContext(dynamic_sizes=sizes, constraint_sizes=[None] * tensor.dim())
+    return mode.from_tensor(tensor, source=ConstantSource(name), symbolic_context=context)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
