@@ -103,7 +103,7 @@ class Program:
         return any(isinstance(leaf, Tensor) and leaf.dtype == torch.float16 for leaf in values)
 
     def suits(self, inputs: list[Tensor]) -> bool:
-        """Whether what the module decides in Python by values and free sizes of its inputs comes out as in the trace."""
+        """Whether what the module decides in Python by its inputs' values and sizes comes out as in the trace."""
         return self.serves([t.shape for t in inputs]) and self._decisions.hold(inputs)
 
     def serves(self, shapes: Sequence[torch.Size]) -> bool:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..functional import call, forward_differentiable
 from ..signature import PLAIN
+from . import packed
 from .averages import keep_number_of_batches
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
@@ -47,15 +48,14 @@ class _Watch(TorchFunctionMode):
             return self._decide(function, args, kwargs or {})
         if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
             args = (args[0], self._with_decided_slices(args[1]), *args[2:])
+        if function is torch.zeros:
+            args = tuple(map(self._decided, args))
         if function is torch._C._set_grad_enabled:
             _label("stopped", not torch.is_grad_enabled())
         if function is torch.Tensor.register_hook:
             raise UntraceableModule("the module hooks a tensor's gradient, which a trace does not do: remove the hook")
-        if function is torch._VF._pack_padded_sequence:
-            raise UntraceableModule(
-                "the module packs sequences (pack_padded_sequence), whose lengths cannot be traced: have the layer "
-                'take them padded and mask what it returns, or wrap with difference="direct" in float64'
-            )
+        if packed.packs(function, args):
+            return packed.call(function, args[0], self._decide(torch.Tensor.tolist, args[1:2], {}), *args[2:])
         if function == torch.Tensor.data.__get__:
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         if self.sizes.any:
@@ -82,8 +82,11 @@ class _Watch(TorchFunctionMode):
             return tuple(map(self._with_decided_slices, index))
         if not isinstance(index, slice):
             return index
-        bounds = (index.start, index.stop, index.step)
-        return slice(*(self._decide(INDEX, (b,), {}) if isinstance(b, torch.Tensor) else b for b in bounds))
+        return slice(*map(self._decided, (index.start, index.stop, index.step)))
+
+    def _decided(self, number):
+        """A size, as a number."""
+        return self._decide(INDEX, (number,), {}) if isinstance(number, torch.Tensor) else number
 
 
 INDEX = torch.Tensor.__index__
