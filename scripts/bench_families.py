@@ -7,8 +7,10 @@ forward, loss and backward: what a GPU launches.
 """
 
 import argparse
+import importlib.util
 import statistics
 import time
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -32,15 +34,30 @@ def vit():
     return VISION.VisionTransformer(image_size=32, patch_size=4, num_classes=10, **sizes)
 
 
-#: name -> (the network, the shape of its input)
+class Gpt2(nn.Module):
+    """The language model of transformers, of 48 tokens a text and a vocabulary of 1,000."""
+
+    def __init__(self):
+        super().__init__()
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        sizes = {"n_layer": 6, "n_head": 6, "n_embd": 192, "vocab_size": 1000, "n_positions": 48}
+        self.net = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))
+
+    def forward(self, x):
+        return self.net(input_ids=x, use_cache=False).logits
+
+
+#: name -> (the network, its input)
 FAMILIES = {
-    "MLP 784-256-256": (mlp, (32, 784)),
-    "VGG-11, width 1/8": (lambda: lt.models.vgg11(0.125), (8, 3, 32, 32)),
-    "ResNet-18, batch norm": (lambda: VISION.resnet18(num_classes=10), (64, 3, 32, 32)),
-    "ConvNeXt-tiny": (lambda: VISION.convnext_tiny(num_classes=10), (8, 3, 64, 64)),
-    "ViT 6 x 192": (vit, (32, 3, 32, 32)),
-    "Swin-T": (lambda: VISION.swin_t(num_classes=10), (8, 3, 64, 64)),
-    "EfficientNet-B0": (lambda: VISION.efficientnet_b0(num_classes=10), (16, 3, 64, 64)),
+    "MLP 784-256-256": (mlp, partial(torch.randn, 32, 784)),
+    "VGG-11, width 1/8": (lambda: lt.models.vgg11(0.125), partial(torch.randn, 8, 3, 32, 32)),
+    "ResNet-18, batch norm": (lambda: VISION.resnet18(num_classes=10), partial(torch.randn, 64, 3, 32, 32)),
+    "ConvNeXt-tiny": (lambda: VISION.convnext_tiny(num_classes=10), partial(torch.randn, 8, 3, 64, 64)),
+    "ViT 6 x 192": (vit, partial(torch.randn, 32, 3, 32, 32)),
+    "Swin-T": (lambda: VISION.swin_t(num_classes=10), partial(torch.randn, 8, 3, 64, 64)),
+    "EfficientNet-B0": (lambda: VISION.efficientnet_b0(num_classes=10), partial(torch.randn, 16, 3, 64, 64)),
+    "GPT-2 6 x 192": (Gpt2, partial(torch.randint, 1000, (8, 48))),
 }
 STEPS = {"plain": lambda net: net, "alpha = 100": lambda net: lt.CenteredModel(net, 100.0), "jvp": lt.linearize}
 
@@ -56,13 +73,14 @@ class Count(TorchDispatchMode):
 
 
 class Candidate:
-    def __init__(self, build, wrap, shape, device):
+    def __init__(self, build, wrap, example, device):
         torch.manual_seed(0)
         self.device = torch.device(device)
         self.model = wrap(build().to(self.device))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-5)
-        self.x = torch.randn(shape, device=self.device)
-        self.target = torch.randn(shape[0], 10, device=self.device)
+        self.x = example(device=self.device)
+        with torch.no_grad():
+            self.target = torch.randn_like(self.model(self.x))
         self.times: list[float] = []
 
     def gradient(self) -> None:
@@ -93,8 +111,8 @@ class Candidate:
 
 
 def measure(family: str, options) -> None:
-    build, shape = FAMILIES[family]
-    candidates = {name: Candidate(build, wrap, shape, options.device) for name, wrap in STEPS.items()}
+    build, example = FAMILIES[family]
+    candidates = {name: Candidate(build, wrap, example, options.device) for name, wrap in STEPS.items()}
     for _ in tqdm(range(options.steps + 1), desc=family, leave=False):
         for candidate in candidates.values():
             candidate.step()
@@ -118,8 +136,10 @@ def main() -> None:
     print(
         f"{'':24s}{'plain, ms':>10s}{'alpha = 100':>13s}{'jvp':>13s}{'operators':>10s}{'alpha = 100':>13s}{'ratio':>8s}"
     )
-    for family in FAMILIES:
-        if any(part in family.lower() for part in parts):
+    for family, (build, _) in FAMILIES.items():
+        if build is Gpt2 and importlib.util.find_spec("transformers") is None:
+            print(f"{family:24s}left out: transformers is not installed")
+        elif any(part in family.lower() for part in parts):
             measure(family, options)
 
 
