@@ -34,7 +34,7 @@ from lazytorch.functional import call, forward_differentiable, in_precision
 ALPHAS = (1.0, 1e2, 1e7, math.inf)
 COMPONENTS = 8  # of the output, whose kernel is computed
 LARGEST_ERROR, LARGEST_GRADIENT_ERROR = 1e-3, 1e-2
-LIMIT = 180  # seconds for a model
+LIMIT = 900  # seconds for a model, most of which compiling takes
 PACKAGES = {  # of the libraries
     "torchvision": "torchvision",
     "timm": "timm",
@@ -189,8 +189,16 @@ def measure(builder, row: dict) -> None:
     row["plain_gradient"] = distance(plain.gradient(theta, 1e2, cotangents), expected_gradient)
     with suppress(RuntimeError, NotImplementedError):  # as torch has no forward mode for it
         row["plain_derivative"] = distance(plain.derivative(theta), expected[math.inf])
-    row["step"] = seconds(model, args, kwargs, cotangents) / seconds(net, args, kwargs, cotangents)
     row["kernel"] = kernel_error(net, exact, args, kwargs)
+    plain_step = seconds(net, args, kwargs, cotangents)
+    row["step"] = seconds(model, args, kwargs, cotangents) / plain_step
+    try:
+        model.compile()
+        row["compiled_step"] = seconds(model, args, kwargs, cotangents) / plain_step
+        found = gradient(continuous(model(*args, **kwargs)), list(model.theta.values()), cotangents)
+        row["compiled_gradient"] = distance(found, expected_gradient)
+    except Exception as error:
+        row["not_compiled"] = f"{type(error).__name__}: {first_line(error)}"
 
 
 def seconds(module: nn.Module, args: tuple, kwargs: dict, cotangents: list[Tensor]) -> float:
@@ -306,6 +314,9 @@ def page(rows: list[dict], calls: dict[tuple[str, str], str]) -> str:
     if kernels:
         text += "\nOf the kernel alone:\n\n"
         text += "".join(f"- {row['library']}, {row['model']}: {row['kernel']}\n" for row in kernels)
+    if eager := [row for row in measured if "not_compiled" in row]:
+        text += "\nOf compiling alone:\n\n"
+        text += "".join(f"- {row['library']}, {row['model']}: {row['not_compiled']}\n" for row in eager)
     return text
 
 
@@ -326,13 +337,16 @@ the reference has float64.
 "gradient" is the error of the gradient in theta of <output, random cotangent> at alpha = 100, "plain gradient" that of
 the plain network in float32 at the same weights. "kernel" is the error of `empirical_ntk` of {components} components of
 the first output, on two examples, against explicit gradients in float64; "step" the time of forward and backward at
-alpha = 100 in multiples of the plain model's (for models as small as these, mostly overhead).
+alpha = 100 in multiples of the plain model's in eager mode (for models as small as these, mostly overhead), and
+"compiled" that of the same after `CenteredModel.compile()`, with the error of its gradient.
 
 {cores} CPU cores, torch {torch}, {versions}.
 """
-HEAD = """| model | call | 1 | 100 | 1e7 | inf | jvp | apart | gradient | plain gradient | kernel | step |
-|---|---|---|---|---|---|---|---|---|---|---|---|
-"""
+COLUMNS = (
+    *("model", "call", "1", "100", "1e7", "inf", "jvp", "apart", "gradient", "plain gradient", "kernel"),
+    *("step", "compiled", "its gradient"),
+)
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
 
 
 def line(row: dict, calls: dict) -> str:
@@ -340,7 +354,13 @@ def line(row: dict, calls: dict) -> str:
     star = "\\*" if "no_forward_mode" in row else ""
     cells = [row["model"], f"`{calls[row['library'], row['model']]}`", *errors[:-1], errors[-1] + star]
     cells += [number(row.get(key)) for key in ("plain_derivative", "references_apart", "gradient", "plain_gradient")]
-    return "| " + " | ".join([*cells, number(row["kernel"]), f"{row['step']:.1f}"]) + " |\n"
+    cells += [number(row["kernel"]), ratio(row["step"])]
+    cells += [ratio(row.get("compiled_step")), number(row.get("compiled_gradient"))]
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def number(value) -> str:
