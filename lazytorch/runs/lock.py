@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .file_lock import claim, let_go
+from .mounts import LOCAL, mount_of
 from .reading import read_bytes
 from .writing import naming
 
@@ -43,7 +44,7 @@ def hold(path: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path`, whose folder exists, for this process alone; with `wait`, ask again till it is free.
 
     Raises:
-        Locked: another process holds it and `wait` is false.
+        Locked: another process holds it and `wait` is false, or one of another machine may, which cannot be told.
         OSError: the file system has no locks, or the file may not be written.
     """
     waiting = False
@@ -71,6 +72,7 @@ def _acquire(path: Path) -> io.FileIO | None:
         try:
             is_ours = claim(file)
             if is_ours:
+                _check_reach(path)
                 _sign(file)
         except BaseException:
             is_ours = False
@@ -80,6 +82,21 @@ def _acquire(path: Path) -> io.FileIO | None:
                 _held.discard(file)
                 file.close()
     return file if is_ours else None
+
+
+def _check_reach(path: Path) -> None:
+    """Raise Locked where a lock that seems free tells nothing: another machine has signed, which does not see locks."""
+    mount = mount_of(path.resolve())
+    if mount is None or not mount.has_local_locks:
+        return
+    said = f"locks on {mount.point} do not reach other machines (options {', '.join(sorted(mount.options & LOCAL))})"
+    signature = _signature(path)
+    if signature and signature.get("host") != socket.gethostname():
+        raise Locked(
+            f"{path.parent} was last trained by {_holder(path)}, which may go on, as {said}: mount it with locks, or "
+            f"remove {path} if that process has ended"
+        )
+    logger.warning("%s: let no two machines train one run", said)
 
 
 def _release(file: io.FileIO) -> None:
@@ -100,7 +117,15 @@ def _sign(file: io.FileIO) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        signature = json.loads(read_bytes(path, LIMIT) or b"")
-        return "process {pid:d} on {host!s:.80} since {since!s:.80}".format(**signature)
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return "process {pid:d} on {host!s:.80} since {since!s:.80}".format(**_signature(path))
+    except (ValueError, TypeError, KeyError):
         return "another process"
+
+
+def _signature(path: Path) -> dict:
+    """What its last holder has written, unless it has let go; empty if it is not that."""
+    try:
+        signature = json.loads(read_bytes(path, LIMIT) or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return signature if isinstance(signature, dict) else {}
