@@ -10,7 +10,6 @@ own, so that one that crashes ends nothing else; one that takes longer than LIMI
 import argparse
 import copy
 import importlib
-import importlib.metadata
 import json
 import math
 import multiprocessing
@@ -27,28 +26,12 @@ import torch.utils._pytree as pytree
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
+from zoo.page import ALPHAS, COMPONENTS, PACKAGES, is_finding, page
 
 import lazytorch as lt
 from lazytorch.functional import call, forward_differentiable, in_precision
 
-ALPHAS = (1.0, 1e2, 1e7, math.inf)
-COMPONENTS = 8  # of the output, whose kernel is computed
-LARGEST_ERROR, LARGEST_GRADIENT_ERROR = 1e-3, 1e-2
 LIMIT = 900  # seconds for a model, most of which compiling takes
-PACKAGES = {  # of the libraries
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "transformers": "transformers",
-    "peft": "peft",
-    "diffusers": "diffusers",
-    "vit_pytorch": "vit-pytorch",
-    "x_transformers": "x-transformers",
-    "torch_geometric": "torch-geometric",
-    "e3nn": "e3nn",
-    "neuralop": "neuraloperator",
-    "segmentation_models_pytorch": "segmentation-models-pytorch",
-    "monai": "monai",
-}
 WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 
 
@@ -171,10 +154,7 @@ def measure(builder, row: dict) -> None:
         row["no_forward_mode"] = first_line(error)
         expected[math.inf] = expected[1e7]
     row["references_apart"] = distance(expected[1e7], expected[math.inf])
-    model = lt.CenteredModel(net, 1.0)
-    with torch.no_grad():
-        for name, parameter in model.theta.items():
-            parameter.copy_(theta[name])
+    model = displaced(net, theta)
     row["errors"] = {}
     for alpha in ALPHAS:
         model.alpha = alpha
@@ -190,25 +170,38 @@ def measure(builder, row: dict) -> None:
     with suppress(RuntimeError, NotImplementedError):  # as torch has no forward mode for it
         row["plain_derivative"] = distance(plain.derivative(theta), expected[math.inf])
     row["kernel"] = kernel_error(net, exact, args, kwargs)
-    plain_step = seconds(net, args, kwargs, cotangents)
-    row["step"] = seconds(model, args, kwargs, cotangents) / plain_step
+    compiled = displaced(net, theta)
+    compiled.alpha = 1e2
+    compiled.compile()
+    models = {"plain": net, "step": model, "compiled_step": compiled}
     try:
-        model.compile()
-        row["compiled_step"] = seconds(model, args, kwargs, cotangents) / plain_step
-        found = gradient(continuous(model(*args, **kwargs)), list(model.theta.values()), cotangents)
+        found = gradient(continuous(compiled(*args, **kwargs)), list(compiled.theta.values()), cotangents)
         row["compiled_gradient"] = distance(found, expected_gradient)
     except Exception as error:
         row["not_compiled"] = f"{type(error).__name__}: {first_line(error)}"
+        del models["compiled_step"]
+    times = seconds(models, args, kwargs, cotangents)
+    row |= {name: times[name] / times["plain"] for name in models if name != "plain"}
 
 
-def seconds(module: nn.Module, args: tuple, kwargs: dict, cotangents: list[Tensor]) -> float:
-    """Of a training step: the median of 3, after one more."""
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        gradient(continuous(module(*args, **kwargs)), [p for p in module.parameters() if p.requires_grad], cotangents)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def displaced(net: nn.Module, theta: dict) -> lt.CenteredModel:
+    model = lt.CenteredModel(net, 1.0)
+    with torch.no_grad():
+        for name, parameter in model.theta.items():
+            parameter.copy_(theta[name])
+    return model
+
+
+def seconds(models: dict[str, nn.Module], args: tuple, kwargs: dict, cotangents: list[Tensor]) -> dict[str, float]:
+    """CPU seconds of their training steps, taken in turn: medians of 5, after one more."""
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(6):
+        for name, module in models.items():
+            start = time.process_time()
+            weights = [p for p in module.parameters() if p.requires_grad]
+            gradient(continuous(module(*args, **kwargs)), weights, cotangents)
+            times[name].append(time.process_time() - start)
+    return {name: statistics.median(each[1:]) for name, each in times.items()}
 
 
 def kernel_error(net: nn.Module, exact: Module, args: tuple, kwargs: dict) -> float | str:
@@ -288,89 +281,6 @@ def run_library(library: str, record: Path) -> None:
             process.join()
             with record.open("a") as file:
                 file.write(json.dumps({"library": library, "model": name, "failure": end}) + "\n")
-
-
-def page(rows: list[dict], calls: dict[tuple[str, str], str]) -> str:
-    measured = [row for row in rows if "failure" not in row]
-    failed = [row for row in rows if "failure" in row]
-    libraries = [name for name in PACKAGES if any(row["library"] == name for row in rows)]
-    versions = ", ".join(f"{PACKAGES[name]} {importlib.metadata.version(PACKAGES[name])}" for name in libraries)
-    text = INTRODUCTION.format(
-        models=len(rows),
-        libraries=len(libraries),
-        measured=len(measured),
-        exact=sum(not is_finding(row) for row in measured),
-        versions=versions,
-        torch=torch.__version__.split("+")[0],
-        cores=os.cpu_count(),
-        components=COMPONENTS,
-    )
-    for library in libraries:
-        text += f"\n## {library}\n\n{HEAD}"
-        text += "".join(line(row, calls) for row in measured if row["library"] == library)
-    text += "\n## Failures\n\n"
-    text += "".join(f"- {row['library']}, {row['model']}: {row['failure']}\n" for row in failed) or "None.\n"
-    kernels = [row for row in measured if isinstance(row["kernel"], str) and ":" in row["kernel"]]
-    if kernels:
-        text += "\nOf the kernel alone:\n\n"
-        text += "".join(f"- {row['library']}, {row['model']}: {row['kernel']}\n" for row in kernels)
-    if eager := [row for row in measured if "not_compiled" in row]:
-        text += "\nOf compiling alone:\n\n"
-        text += "".join(f"- {row['library']}, {row['model']}: {row['not_compiled']}\n" for row in eager)
-    return text
-
-
-INTRODUCTION = """# Modules of other libraries
-
-`scripts/any_module.py` takes {models} models of {libraries} libraries, small ones with random weights, and calls each
-as its users call it. {measured} ran; of these, {exact} have all outputs within 1e-3 and the gradient within 1e-2 of
-float64.
-
-The columns 1 to inf are the relative error of the float32 output of `CenteredModel` at that alpha. The reference is
-float64: two passes and a subtraction, whose own rounding at 1e7 is about 1e-9 of |f|, and `torch.func.jvp` at inf
-(marked \\*: the subtraction at 1e7, where torch has no forward mode for an operator). "apart" is the distance of the
-last two references. About 1e-7 of it is what a finite alpha adds; where it is large, `jvp` is not the limit of the
-differences, and columns 1e7 and inf say which of the two the model follows. Where a module asks for float32 by name,
-the reference has float64.
-
-"jvp" is the error of a float32 `torch.func.jvp` of the plain network: how well the model itself is conditioned.
-"gradient" is the error of the gradient in theta of <output, random cotangent> at alpha = 100, "plain gradient" that of
-the plain network in float32 at the same weights. "kernel" is the error of `empirical_ntk` of {components} components of
-the first output, on two examples, against explicit gradients in float64; "step" the time of forward and backward at
-alpha = 100 in multiples of the plain model's in eager mode (for models as small as these, mostly overhead), and
-"compiled" that of the same after `CenteredModel.compile()`, with the error of its gradient.
-
-{cores} CPU cores, torch {torch}, {versions}.
-"""
-COLUMNS = (
-    *("model", "call", "1", "100", "1e7", "inf", "jvp", "apart", "gradient", "plain gradient", "kernel"),
-    *("step", "compiled", "its gradient"),
-)
-HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
-
-
-def line(row: dict, calls: dict) -> str:
-    errors = [number(row["errors"][f"{alpha:g}"]) for alpha in ALPHAS]
-    star = "\\*" if "no_forward_mode" in row else ""
-    cells = [row["model"], f"`{calls[row['library'], row['model']]}`", *errors[:-1], errors[-1] + star]
-    cells += [number(row.get(key)) for key in ("plain_derivative", "references_apart", "gradient", "plain_gradient")]
-    cells += [number(row["kernel"]), ratio(row["step"])]
-    cells += [ratio(row.get("compiled_step")), number(row.get("compiled_gradient"))]
-    return "| " + " | ".join(cells) + " |\n"
-
-
-def ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def number(value) -> str:
-    if isinstance(value, str):
-        return "fails" if ":" in value else "-"
-    return "-" if value is None else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-
-
-def is_finding(row: dict) -> bool:
-    return not (max(row["errors"].values()) < LARGEST_ERROR and row["gradient"] < LARGEST_GRADIENT_ERROR)
 
 
 def main() -> None:
