@@ -1,4 +1,4 @@
-"""Progress bars on stderr: redrawn in place on a terminal, a plain line now and then in a log, none if switched off."""
+"""Progress bars on stderr: redrawn in place on a terminal, a line now and then elsewhere, none if switched off."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MANY = 5000
-SWITCH = "LAZYTORCH_PROGRESS"
-TERMINAL_INTERVAL, LOG_INTERVAL = 0.2, 30.0  # seconds
+SWITCH, LINES = "LAZYTORCH_PROGRESS", "lines"
+TERMINAL_INTERVAL, LOG_INTERVAL, LATE = 0.2, 30.0, 10.0  # seconds
 
 
 def bar(iterable: Iterable[T] | None = None, **options: Any) -> tqdm[T]:
     """A tqdm bar over ``iterable``, or one to ``update()``; ``options`` are tqdm's.
 
-    On a terminal it is redrawn at most every 0.2 s, in a notebook it is a widget; elsewhere the first state, one every
-    30 s and the last are plain lines. The environment variable LAZYTORCH_PROGRESS=0 disables all bars.
+    On a terminal it is redrawn at most every 0.2 s, in a notebook it is a widget; elsewhere, or where TERM=dumb, the
+    first state, one every 30 s and the last are plain lines. The environment variable LAZYTORCH_PROGRESS=0 disables all
+    bars, LAZYTORCH_PROGRESS=lines makes lines of them everywhere.
     """
     from tqdm import auto, std
 
-    in_notebook = auto.tqdm.__mro__[1] is not std.tqdm
-    if in_notebook or sys.stderr.isatty():
-        defaults = {"dynamic_ncols": True, "mininterval": TERMINAL_INTERVAL}
+    kind: Any = auto.tqdm
+    in_notebook = kind.__mro__[1] is not std.tqdm
+    if os.environ.get(SWITCH) != LINES and (in_notebook or _can_redraw()):
+        defaults: dict = {"dynamic_ncols": True, "mininterval": TERMINAL_INTERVAL}
     else:
+        kind = std.tqdm
         defaults = {"file": _Lines(), "mininterval": LOG_INTERVAL, "maxinterval": LOG_INTERVAL}
     if is_silent():
         options["disable"] = True
-    return auto.tqdm(iterable, **(defaults | options))  # type: ignore[return-value]
+    return kind(iterable, **(defaults | options))
 
 
 def is_silent() -> bool:
@@ -44,6 +47,38 @@ def is_silent() -> bool:
 def progress(items: Sequence[T], what: str) -> tqdm[T]:
     """The items, with a bar that counts them if they are ``MANY`` or more."""
     return bar(items, desc=f"reading {what}", disable=len(items) < MANY)
+
+
+class LateBar:
+    """A :func:`bar` to ``update()`` in a with statement, which is made once LATE seconds have passed.
+
+    As tqdm's own delay does; but a notebook keeps every widget that is made, be it shown or not.
+    """
+
+    def __init__(self, **options: Any):
+        self.n = 0
+        self._options = options
+        self._bar: tqdm | None = None
+        self._due = time.monotonic() + LATE
+
+    def update(self, count: int = 1) -> None:
+        """Count so many more."""
+        self.n += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif time.monotonic() >= self._due:
+            self._bar = bar(initial=self.n, **self._options)
+
+    def __enter__(self) -> LateBar:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _can_redraw() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 class _Lines:

@@ -52,11 +52,19 @@ def test_a_log_of_a_slow_loop_gets_every_state(monkeypatch, clock):
 
 
 def test_a_terminal_is_redrawn(monkeypatch, clock):
+    monkeypatch.setenv("TERM", "xterm")
     written = run(monkeypatch, clock, Terminal(), 100)
     assert written.count("\r") > 100 and written.count("\n") == 1
     steps = bar(total=3)
     assert steps.mininterval == 0.2 and steps.dynamic_ncols
     steps.close()
+
+
+@pytest.mark.parametrize(("name", "value"), (("TERM", "dumb"), ("LAZYTORCH_PROGRESS", "lines")))
+def test_a_terminal_that_is_not_to_be_redrawn_gets_lines(monkeypatch, clock, name, value):
+    monkeypatch.setenv(name, value)
+    written = run(monkeypatch, clock, Terminal(), 100)
+    assert "\r" not in written and 4 <= len(written.splitlines()) <= 6
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
@@ -67,6 +75,20 @@ def test_the_switch(monkeypatch, clock, stream):
     monkeypatch.setenv("LAZYTORCH_PROGRESS", "1")
     assert run(monkeypatch, clock, stream(), 100) != ""
     assert run(monkeypatch, clock, stream(), 100, disable=True) == ""
+
+
+def test_a_late_bar_is_made_when_it_is_due(monkeypatch, clock):
+    made = []
+    monkeypatch.setattr(progress, "bar", lambda **options: made.append(options) or bar(**options))
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    for seconds in (9, 11):
+        with progress.LateBar(total=seconds) as late:
+            for _ in range(seconds):
+                clock[0] += 1
+                late.update()
+            assert late.n == seconds
+    assert made == [{"initial": 10, "total": 11}]  # of the second, after ten seconds
+    assert "11/11" in stream.getvalue().splitlines()[-1]
 
 
 def test_few_items_have_no_bar(capsys):

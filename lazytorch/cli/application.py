@@ -19,14 +19,14 @@ from omegaconf import DictConfig
 from .. import __version__
 from ..experiments import Experiment, Outcome, perform_together
 from ..experiments.compose import compose
-from ..progress import SWITCH
+from ..progress import LINES, SWITCH, is_silent
 from ..training.placement import is_first_process, join_tasks
 from ..training.versions import versions
 from .arguments import ordered, readable
 from .devices import lease_device
 from .errors import explain, one_line
 from .help import print_help
-from .results import closing_table, result_line
+from .results import closing_table, member_line, result_line
 from .sweep import KILLED, VARIABLE, Record, Sweep
 
 PACKAGED = Path(__file__).parents[1] / "conf"
@@ -110,6 +110,8 @@ class Application:
         try:  # an error that is raised here would have hydra end the sweep
             if sweep and job.launcher._target_.endswith("JoblibLauncher"):
                 lease_device(Path(sweep.folder), job.launcher.n_jobs)
+                if job.launcher.n_jobs != 1 and not is_silent():  # they would overwrite each other's bars
+                    os.environ[SWITCH] = LINES
             experiment = compose(cfg, _default_name(job.runtime.choices))
             if sweep and experiment.fused:
                 _check_launcher(job.launcher._target_, "sweep.fused")
@@ -173,7 +175,7 @@ class Application:
             records, members = Sweep.end_current(), sweep.members
             unsaid |= {record.error for record in records if sweep.is_elsewhere}
         if len(records) > 1 and any(record.directory for record in records) and is_first_process():
-            print(closing_table(records), file=sys.stderr)
+            print(closing_table(records, _columns()), file=sys.stderr)
         _say_failures(records, members, unsaid)
         paths = [Path(record.directory) for record in records if record.directory]
         for path in dict.fromkeys(path.parent if sweep else path for path in paths):
@@ -189,7 +191,7 @@ class Application:
         where = f"[{sweep.where()}] " if sweep else ""
         for record, (_, outcome) in zip(records, done, strict=True):
             if record.error is None:
-                _say(where + result_line(record))
+                _say(where + (member_line if sweep else result_line)(record))
             elif record.error not in known:
                 known.add(record.error)
                 error = outcome.error if isinstance(outcome, Outcome) else outcome
@@ -244,6 +246,14 @@ def _fall_silent() -> None:
     os.environ[SWITCH] = "0"
     logging.disable(logging.WARNING)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115  open as long as the process is
+
+
+def _columns() -> int | None:
+    """Of the terminal that stderr is, if it is one."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except OSError:
+        return None
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,8 @@
 """Results in the terminal: a line for each run, and the table that closes a sweep."""
 
 import math
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,14 +20,29 @@ ELSEWHERE = ("alpha", "epochs", "seconds")
 def result_line(record: Record) -> str:
     """What came of a run, in one line."""
     summary = record.summary or {}
-    status = f"is done ({summary['status']})" if record.was_done else summary["status"]
     spent = "" if record.was_done or summary.get("seconds") is None else f" in {spell_seconds(summary['seconds'])}"
     numbers = [f"{find_quantity(name).short} {100 * summary[name]:.1f}%" for name in SHOWN[:2] if _has(summary, name)]
     if not numbers:
         numbers = [f"{name} {value:.4g}" for name, value in _others(summary)][:NUMBERS]
     claims = [f"{outcome(claim)}: {claim['text']}" for claim in summary.get("claims") or []]
-    words = [status + spent, ", ".join(numbers), _verdict(summary), *claims]
+    words = [_status(record) + spent, ", ".join(numbers), _verdict(summary), *claims]
     return f"{'; '.join(word for word in words if word)}: {record.directory}"
+
+
+def member_line(record: Record) -> str:
+    """What came of a member of a sweep, in a shorter line: the closing table has the numbers."""
+    summary = record.summary or {}
+    accuracies = [f"{name.partition('_')[0]} {100 * summary[name]:.1f}%" for name in SHOWN[:2] if _has(summary, name)]
+    claims = Counter(outcome(claim) for claim in summary.get("claims") or [])
+    grade, _, reasons = _verdict(summary).partition(":")
+    words = [*accuracies, grade if reasons else "", *(f"{count} {what}" for what, count in claims.items())]
+    said = ", ".join(word for word in words if word)
+    return f"{record.overrides} {_status(record)}".lstrip() + (f": {said}" if said else "")
+
+
+def _status(record: Record) -> str:
+    status = (record.summary or {})["status"]
+    return f"is done ({status})" if record.was_done else status
 
 
 def _verdict(summary: Mapping) -> str:
@@ -33,8 +50,11 @@ def _verdict(summary: Mapping) -> str:
     return "" if words == "not measured" else words
 
 
-def closing_table(records: Sequence[Record]) -> str:
-    """The members of a sweep, a line each: what tells them apart, and what was measured."""
+def closing_table(records: Sequence[Record], width: int | None = None) -> str:
+    """The members of a sweep, a line each: what tells them apart, and what was measured.
+
+    Columns that do not fit into ``width`` follow in a table below.
+    """
     summaries = [record.summary or {"status": "failed"} for record in records]
     names = [name for name in SHOWN if any(_has(summary, name) for summary in summaries)]
     others = [] if names else list(dict.fromkeys(name for summary in summaries for name, _ in _others(summary)))
@@ -44,8 +64,17 @@ def closing_table(records: Sequence[Record]) -> str:
         cells = [find_quantity(name).spell(summary.get(name)) for name in names]
         cells += [_spell(numbers.get(name)) for name in others[:NUMBERS]]
         rows.append([told_apart, summary["status"], *cells, _spell(summary.get("seconds"))])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n\n".join(_fitting([*zip(*rows, strict=True)], width or sys.maxsize))
+
+
+def _fitting(columns: list[tuple[str, ...]], width: int) -> Iterator[str]:
+    """The columns side by side in as many tables as it takes, each with the first column."""
+    first, *rest = [[cell.ljust(max(map(len, column))) for cell in column] for column in columns]
+    while rest:
+        shown = [first, rest.pop(0)]
+        while rest and len("  ".join(column[0] for column in [*shown, rest[0]])) <= width:
+            shown.append(rest.pop(0))
+        yield "\n".join("  ".join(row).rstrip() for row in zip(*shown, strict=True))
 
 
 def _labels(records: Sequence[Record]) -> list[str]:

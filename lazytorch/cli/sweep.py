@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from ..durations import spell_seconds
-from ..runs import write_atomically
+from ..runs import spell_float, write_atomically
 
 VARIABLE = "LAZYTORCH_SWEEP"  # how the processes of a launcher know the sweep
 KILLED = "its process was killed, for want of memory perhaps: start the sweep again, which goes on where it was"
@@ -88,7 +88,7 @@ class Sweep:
 
     def shorten(self, overrides: list[str]) -> str:
         """Of a member's overrides those that vary."""
-        return " ".join(text for text in overrides if text.partition("=")[0].lstrip("+") in self.keys)
+        return " ".join(_readable(text) for text in overrides if text.partition("=")[0].lstrip("+") in self.keys)
 
     def _write(self, record: Record, state: str) -> None:
         content = json.dumps(asdict(record)).encode()
@@ -97,6 +97,17 @@ class Sweep:
     def _read(self, state: str) -> list[Record]:
         files = sorted(Path(self.folder).glob(f"*.{state}"), key=lambda file: int(file.stem))
         return [Record(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+
+def _readable(override: str) -> str:
+    """The override with a number as people write it: hydra makes 10000000.0 of 1e7."""
+    key, _, value = override.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        return override
+    spelt = spell_float(number)
+    return f"{key}={spelt}" if float(spelt) == number and not value.isdecimal() else override
 
 
 def hydra_folder(runs_dir: str, plan: bool) -> str:

@@ -13,6 +13,7 @@ from ..activations import zero_preactivations
 from ..anchored import check_alpha
 from ..centered import CenteredModel
 from ..reports import TRAINING
+from ..runs import spell_float
 from ..shared_start import can_share, lend_weights
 from ..training import Trainer
 from ..training.loop import train
@@ -199,7 +200,8 @@ class Training(NetworkExperiment):
         for experiment, run in members:
             trainer = run.prepared
             if trainer.resume():
-                log.info("alpha=%g goes on from epoch %d: %s", experiment.alpha, trainer.epoch, run.path)
+                alpha = spell_float(experiment.alpha)
+                log.info("alpha=%s goes on from epoch %d: %s", alpha, trainer.epoch, run.path)
             elif isinstance(experiment.resume, str):
                 trainer.resume(Path(experiment.resume).expanduser())
         log_plan(members)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..anchored import Anchored
 from ..functional import forward_differentiable, jvp, values_at
-from ..progress import bar as progress_bar
+from ..progress import LateBar
 from .inspection import inspect_network
 from .recording import Network, exact_derivatives
 from .tangent import as_inputs
@@ -161,7 +161,7 @@ def _lanczos(operator: LinearOperator, count: int, which: str) -> tuple[np.ndarr
         chosen = slice(rows - count, rows) if which == "LA" else slice(count)
         return values[chosen], vectors[:, chosen]
     start = np.random.default_rng(0).standard_normal(rows).astype(operator.dtype)
-    with progress_bar(desc="kernel products", unit="product", delay=10) as bar:
+    with LateBar(desc="kernel products", unit="product") as bar:
         counted = LinearOperator(operator.shape, lambda v: (bar.update(), operator.matvec(v))[1], dtype=operator.dtype)
         try:
             return eigsh(counted, count, which=which, v0=start, ncv=min(rows, 2 * count + BASIS[which]))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..progress import bar as progress_bar
+from ..progress import LateBar
 from .features import features
 from .plan import Plan, Tile
 from .recording import Network
@@ -139,7 +139,7 @@ class Kernel:
     def _progress(self, tiles: dict[int, Tile]) -> Iterator[tuple[int, Tile]]:
         """The tiles, with a bar on stderr that counts pairs of examples, if it takes more than a few seconds."""
         total = sum(tile.pairs for tile in tiles.values())
-        with progress_bar(desc="kernel", total=total, unit="pair", delay=10, disable=self.workers.rank > 0) as bar:
+        with LateBar(desc="kernel", total=total, unit="pair", disable=self.workers.rank > 0) as bar:
             for number, tile in tiles.items():
                 yield number, tile
                 bar.update(tile.pairs)

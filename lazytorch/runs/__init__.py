@@ -6,7 +6,7 @@ Nothing else passes between a run and its report.
 from .directory import RunDirectory
 from .finding import find, locate
 from .identity import canonical, identity, read_alpha
-from .labels import label
+from .labels import label, spell_float
 from .lock import Locked
 from .records import to_json
 from .tables import as_read
@@ -22,6 +22,7 @@ __all__ = [
     "label",
     "locate",
     "read_alpha",
+    "spell_float",
     "to_json",
     "write_atomically",
 ]

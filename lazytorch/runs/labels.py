@@ -43,7 +43,7 @@ def _spell(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
-        return _spell_float(value)
+        return spell_float(value)
     if isinstance(value, dict):
         return _spell(value.get("_target_") or list(value.values()))
     if isinstance(value, list | tuple):
@@ -52,7 +52,7 @@ def _spell(value: object) -> str:
     return text.rsplit(".", 1)[-1] if DOTTED.fullmatch(text) else text
 
 
-def _spell_float(value: float) -> str:
+def spell_float(value: float) -> str:
     """The shorter of the plain and the scientific spelling of six digits: 0.25, 100, 1e7."""
     if not math.isfinite(value):
         return str(value)

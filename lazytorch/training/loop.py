@@ -14,6 +14,7 @@ from ..progress import bar
 from ..quantities import summary_names
 from ..shared_start import can_share, separate_buffers
 from ..verdict import verdict
+from .description import describe
 from .evaluation import evaluate, share_of, side_by_side
 from .interrupt import StopRequest
 from .isolation import enter_training
@@ -25,6 +26,7 @@ from .step import step_of
 
 log = logging.getLogger(__name__)
 READ_EVERY = 200  # steps between readings of the accumulated loss, each of which waits for the device
+BAR = "{l_bar}{bar}| [{elapsed}<{remaining}]"  # without numbers of steps, so that all fits into 80 columns
 OF_SUMMARY = ("status", "error", "verdict", "claims", "has_settled", "not_measured")  # names that no probe may take
 
 
@@ -104,7 +106,7 @@ class Loop:
         lead = group[0]
         data, settings = lead.train, lead.settings
         restore_random(lead.state.random, settings.seed, lead.device, self.processes)
-        self.progress.set_description(_describe(group), refresh=False)
+        self.progress.set_description(describe(group), refresh=False)
         for member in group:
             for parameters in member.state.optimizer.param_groups:
                 parameters["lr"] = member.settings.learning_rate(member.state.epoch)
@@ -130,7 +132,7 @@ class Loop:
             if member.status == "running":
                 member.sink.save("last", member.state)
         self.clock.share(group)
-        self.progress.set_description(_describe(group), refresh=False)
+        self.progress.set_description(describe(group), refresh=False)
 
     def _finite(self, group: list[Member]) -> list[Member]:
         """Those of the members whose losses of this epoch were all finite. Waits for the device."""
@@ -190,7 +192,7 @@ class Loop:
         steps = [-(-len(member.train) // member.settings.batch_size) for member in self.members]
         done = [epoch * n + step for n, (epoch, step) in zip(steps, (m.position for m in self.members), strict=True)]
         total = sum(max(self.epochs * n, d) for n, d in zip(steps, done, strict=True))
-        return bar(total=total, initial=sum(done), unit="step")
+        return bar(total=total, initial=sum(done), unit="step", desc=describe(self.members), bar_format=BAR)
 
 
 def _in_step(waiting: list[Member]) -> list[Member]:
@@ -295,9 +297,3 @@ class Clock:
         for member in members:
             member.state.seconds += (now - self.last) / len(members)
         self.last = now
-
-
-def _describe(group: list[Member]) -> str:
-    if not group:
-        return "diverged"
-    return group[0].describe() if len(group) == 1 else f"{len(group)} models, epoch {group[0].state.epoch}"

@@ -121,10 +121,3 @@ class Member:
         Not at alpha <= 1, where a convolutional network takes a tenth longer so.
         """
         return self.settings.compile and isinstance(self.settings.loss, str) and self.model.alpha > 1
-
-    def describe(self) -> str:
-        """Where it is, in a few words."""
-        row = self.state.last or {}
-        shown = (("train", "train_accuracy"), ("test", "test_accuracy"))
-        results = [f"{name} {row[key]:.3f}" for name, key in shown if row.get(key) is not None]
-        return ", ".join([f"alpha={self.model.alpha:g} epoch {self.state.epoch}", *results])

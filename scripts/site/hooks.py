@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import gallery
+import notebook
 import reference
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
@@ -20,7 +21,7 @@ MADE: dict[str, str] = {}
 def on_config(config):
     """Make the pages, and resolve the navigation to what there is."""
     MADE.clear()
-    MADE.update(gallery.pages() | reference.pages())
+    MADE.update(gallery.pages() | reference.pages() | notebook.pages())
     for page, source in AT_THE_TOP.items():
         MADE[page] = (CHECKOUT / source).read_text(encoding="utf-8").replace("](docs/", "](")
     docs = Path(config.docs_dir)
@@ -52,6 +53,11 @@ def on_files(files, config):
     for page, text in MADE.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """Links to the notebook lead to its page, but from there."""
+    return markdown if page.file.src_uri == "notebook.md" else markdown.replace("](notebook.ipynb)", "](notebook.md)")
 
 
 def on_page_content(content, page, config, files):

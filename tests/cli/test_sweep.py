@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lazytorch.cli.application import Application
+from lazytorch.cli.results import member_line
 from lazytorch.cli.sweep import KILLED, VARIABLE, Record, Sweep, SweepCallback
 from lazytorch.runs import RunDirectory
 
@@ -33,7 +34,7 @@ def test_a_sweep_skips_what_is_done_and_goes_on_when_asked_for_more(lazytorch, t
     assert [run.path.name.split(",")[0] for run in runs(*out)] == ["alpha=1", "alpha=1e7", "alpha=inf"]
     before = {path: path.read_bytes() for run in runs(*out) for path in run.path.rglob("*.*") if path.is_file()}
     code, out, err = lazytorch("-m", *tiny, "alpha=1,1e7,.inf", "device=cpu")
-    assert code == 0 and err.count("] is done (finished); train accuracy") == 3
+    assert code == 0 and err.count(" is done (finished): train ") == 3
     assert {path: path.read_bytes() for path in before} == before
     code, out, err = lazytorch(*tiny, "alpha=1e7", "epochs=2")
     assert code == 0 and "goes on from epoch 1" in err
@@ -53,10 +54,10 @@ def test_a_sweep_prints_where_it_is_and_what_came_out(lazytorch, folder, tiny):
     lines = [line for line in err.splitlines() if line.startswith("lazytorch: [")]
     assert [re.search(r"\[(\d)/4", line).group(1) for line in lines] == ["1", "2", "3", "4"]
     assert all(
-        re.match(rf"lazytorch: \[\d/4, {SECONDS} left\] finished in {SECONDS}; train accuracy", line)
+        re.match(rf"lazytorch: \[\d/4, {SECONDS} left\] model=(mlp|two_layer) alpha=\d+ finished: train \d", line)
         for line in lines[:3]
     )
-    assert "left" not in lines[3] and all("test accuracy" in line and "runs/" in line for line in lines)
+    assert "left" not in lines[3] and all(", test " in line for line in lines)
     head, *rows = err.splitlines()[-5:]
     assert head.split() == ["run", "status", "train_accuracy", "test_accuracy", "displacement", "seconds"]
     names = [row.split()[0] for row in rows]
@@ -93,12 +94,12 @@ def test_side_by_side_over_alpha_and_learning_rate_is_the_sweep(lazytorch, monke
     monkeypatch.setenv("LAZYTORCH_PROGRESS", "1")
     arguments = ("-m", *tiny, "alpha=1,inf", "optimizer.lr=0.1,0.2", "precision=float64", "probes=[displacement,ntk]")
     code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
-    assert code == 0 and out == ["fused/mlp-digits"] and "4 models" in err
+    assert code == 0 and out == ["fused/mlp-digits"] and "alpha=1–inf epoch 1, " in err
     assert "[4/4]" in err and err.splitlines()[-5].split()[:2] == ["run", "status"]
     assert lazytorch(*arguments, "runs_dir=apart")[0] == 0
     assert measured("fused/mlp-digits") == measured("apart/mlp-digits") and len(measured("fused/mlp-digits")) == 4
     code, out, err = lazytorch(*arguments, "sweep.fused=true", "runs_dir=fused")
-    assert code == 0 and out == ["fused/mlp-digits"] and err.count("] is done (finished)") == 4
+    assert code == 0 and out == ["fused/mlp-digits"] and err.count(" is done (finished)") == 4
 
 
 def test_side_by_side_over_keys_outside_the_identity_drops_no_member(lazytorch, tiny):
@@ -121,9 +122,9 @@ def test_side_by_side_over_folders_drops_no_member(lazytorch, folder, tiny):
                 Image.new("L", (8, 8), 80 * index + grey).save(folder / name / part / label / "0.png")
     sweep = ("-m", *fast, "probes=[]", "sweep.fused=true", "data=images", "batch_size=2")
     code, out, err = lazytorch(*sweep, "data.root=a,same", "alpha=1,inf")
-    assert code == 0 and "[4/4]" in err and len(runs(*out)) == 2 and err.count("] is done (finished)") == 2
+    assert code == 0 and "[4/4]" in err and len(runs(*out)) == 2 and err.count(" is done (finished)") == 2
     code, out, err = lazytorch(*sweep, "data.root=a,other", "alpha=1,inf")
-    assert code == 1 and err.count("] is done (finished)") == 2 and "data.root=other alpha=1 failed: " in err
+    assert code == 1 and err.count(" is done (finished)") == 2 and "data.root=other alpha=1 failed: " in err
     assert err.count("resume=false") == 2
 
 
@@ -178,6 +179,11 @@ def test_members_that_leave_no_record_are_known(folder, monkeypatch):
     callback.on_multirun_start(OmegaConf.create(config))
     sweep = Sweep.current()
     assert sweep.members == 4 and sweep.shorten(["alpha=2", "seed=7"]) == "alpha=2"
+    assert sweep.shorten(["alpha=10000000.0"]) == "alpha=1e7"
+    assert [sweep.shorten([text]) for text in ("alpha=1.2345678", "alpha=1234567")] == [
+        "alpha=1.2345678",
+        "alpha=1234567",
+    ]
     records = [Record(number, f"alpha={number + 1}") for number in range(3)]
     for record in records:
         sweep.begin(record)
@@ -191,6 +197,13 @@ def test_members_that_leave_no_record_are_known(folder, monkeypatch):
         (2, None, "it broke"),
     ]
     assert list((folder / "runs").iterdir()) == [] and Sweep.current() is None
+
+
+def test_the_line_of_a_member_counts_its_claims():
+    claims = [{"text": "a", "held": True}, {"text": "b", "held": None}, {"text": "c", "held": True}]
+    record = Record(0, "alpha=1", "runs/x", {"status": "finished", "claims": claims, "slope": 1.0})
+    assert member_line(record) == "alpha=1 finished: 2 held, 1 hypotheses not met"
+    assert member_line(replace(record, summary={"status": "diverged", "verdict": "diverged"})) == "alpha=1 diverged"
 
 
 def test_what_a_parallel_launcher_lost_is_printed(folder, monkeypatch, capfd):
