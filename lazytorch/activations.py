@@ -118,7 +118,8 @@ def _recorded(net: nn.Module) -> Iterator[list[tuple[str, Tensor]]]:
     class Recorder(TorchDispatchMode):
         def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
             if operator in (aten.relu.default, aten.relu_.default):
-                calls.append((relu_name(*(stack[-1] if stack else ("", None)), seen), args[0].clone()))
+                path, module = stack[-1] if stack else ("", None)
+                calls.append((relu_name(path, module, seen), args[0].clone()))
             return operator(*args, **(kwargs or {}))
 
     try:

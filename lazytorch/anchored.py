@@ -4,6 +4,7 @@ import copy
 import math
 import numbers
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,8 @@ class Anchored(nn.Module):
         TypeError: ``net`` is not a module, or already anchored, or ``alpha`` is not a number.
         ValueError: ``alpha`` is not in (0, inf], or nothing in ``net`` is trainable.
     """
+
+    _modules: dict[str, "Tensors"]  # theta, initial and buffer_differences
 
     def __init__(self, net: nn.Module, alpha: float):
         super().__init__()
@@ -62,7 +65,7 @@ class Anchored(nn.Module):
         At alpha = inf it is the limit, see :class:`Anchored`. A mapping that is also the module of these parameters.
         """
         self._thetas()
-        return self._modules["theta"]  # type: ignore[return-value]
+        return self._modules["theta"]
 
     def _thetas(self) -> dict[str, Tensor]:
         """Theta as a dict."""
@@ -141,10 +144,10 @@ class Anchored(nn.Module):
         names = {id(t): name for name, t in (*structure.named_parameters(), *structure.named_buffers())}
         return with_tensors(structure, lambda t: values[names[id(t)]])
 
-    def displacement(self) -> float:
+    def displacement(self) -> float | Any:
         """|w - w_0| / |w_0| over the trainable parameters, computed as epsilon |theta| / |w_0| in float64.
 
-        0 at alpha = inf.
+        0 at alpha = inf; None where |w_0| = 0.
         """
         return self._displacements({"": list(self.theta)})[""]
 
@@ -179,6 +182,10 @@ class Tensors(nn.Module):
 
     A call returns the mapping as a dict. A part that is called keys, values, items or get is no attribute of its own.
     """
+
+    _modules: dict[str, "Tensors"]
+    _parameters: dict[str, Tensor]
+    _buffers: dict[str, Tensor]
 
     def __init__(self, tensors: dict[str, Tensor]):
         super().__init__()
@@ -230,7 +237,7 @@ class Tensors(nn.Module):
         return self().items()
 
 
-def _collect(module: nn.Module, prefix: str, found: dict[str, Tensor]) -> None:
+def _collect(module: Tensors, prefix: str, found: dict[str, Tensor]) -> None:
     """As ``named_parameters`` and ``named_buffers`` do, several times as fast: it is done at every call of a model."""
     for own in (module._parameters, module._buffers):
         found |= {prefix + name: tensor for name, tensor in own.items() if tensor is not None}
@@ -238,7 +245,8 @@ def _collect(module: nn.Module, prefix: str, found: dict[str, Tensor]) -> None:
         _collect(part, f"{prefix}{name}.", found)
 
 
-Mapping.register(Tensors)  # beside its methods it would pass on equality by value, which a module has not
+# Beside its methods it would pass on equality by value, which a module has not.
+Mapping.register(Tensors)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def euclidean_norm(tensors: list[Tensor]) -> float:

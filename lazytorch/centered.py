@@ -86,7 +86,9 @@ class CenteredModel(Anchored):
 
     def forward(self, *args, **kwargs):
         """alpha (f(args; w) - f(args; w_0)), in the structure of f's output."""
-        return self._direct(args, kwargs) if self.difference == "direct" else self._divided(args, kwargs)
+        if self.difference == "direct":
+            return self._direct(args, kwargs)
+        return self._divided(args, kwargs)  # pyright: ignore[reportCallIssue]
 
     def share_start(self, other: "CenteredModel") -> None:
         """Take the tensors of w_0, its buffers and the traces from ``other``, whose values must be the same."""
@@ -121,8 +123,8 @@ class CenteredModel(Anchored):
     def _divided(self, args, kwargs):
         program, initial, differences, inputs = self._prepared(args, kwargs)
         with _without_autocast(next(iter(initial.values())).device.type):
-            if self._runs_compiled:
-                return run_compiled(program, self._backend, self.epsilon, initial, differences, inputs)
+            if (backend := self._backend_here) is not None:
+                return run_compiled(program, backend, self.epsilon, initial, differences, inputs)
             pairs = [Pair(t, differences[k]) if k in differences else t for k, t in initial.items()]
             outputs = program(self.epsilon, pairs, inputs, self._record, *self._observer)
             return pytree.tree_map(lambda leaf: output_difference(leaf, self.epsilon), outputs, is_leaf=varies)
@@ -138,24 +140,26 @@ class CenteredModel(Anchored):
             What a call and ``backward`` raise; RuntimeError: (first call) the objective cannot be compiled.
         """
         theta = self._thetas()
-        if not self._runs_compiled or self._is_hooked(theta):
+        if (backend := self._backend_here) is None or self._is_hooked(theta):
             self.zero_grad()
             output = self(*args, **kwargs)
             with _without_autocast(labels.device.type):
                 loss = objective(output, labels)
                 loss.backward()
             return loss.detach(), output.detach()
-        program, *tensors = self._prepared(args, kwargs)
+        program, initial, differences, inputs = self._prepared(args, kwargs)
         with _without_autocast(labels.device.type):
-            compiled = differentiate_compiled(program, self._backend, self.epsilon, *tensors, objective, labels)
-        loss, output, gradients = compiled
+            loss, output, gradients = differentiate_compiled(
+                program, backend, self.epsilon, initial, differences, inputs, objective, labels
+            )
         for name, parameter in theta.items():
             parameter.grad = _like(gradients.get(name), parameter)
         return loss, output
 
     @property
-    def _runs_compiled(self) -> bool:
-        return self._backend is not None and applies() and self._record is None and not self._observer
+    def _backend_here(self) -> Backend | None:
+        """That of a model that is compiled, if this is a call that compiling is for."""
+        return self._backend if applies() and self._record is None and not self._observer else None
 
     def _is_hooked(self, theta: dict[str, Tensor]) -> bool:
         hooks = (self._forward_hooks, self._forward_pre_hooks, self._backward_hooks, self._backward_pre_hooks)

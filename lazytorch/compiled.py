@@ -6,10 +6,12 @@ every rule and its own backward pass go into the graph.
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .differences import Pair, Program, UnsupportedOperator
@@ -25,7 +27,7 @@ RANGE = 1e8
 REPRESENTATIVES = LARGE / 2, LARGE
 #: Of inductor. The bits of a value that a rule subtracts from are those that it was computed with: no fused
 #: multiply-add, no rounding left out. Random numbers are those of eager mode.
-OPTIONS = {"emulate_precision_casts": True, "fallback_random": True}
+OPTIONS: dict[str, str | int | bool] = {"emulate_precision_casts": True, "fallback_random": True}
 
 
 def output_difference(leaf, epsilon: float):
@@ -80,14 +82,14 @@ class Graph:
     def __init__(self, program: Program, backend: Backend, epsilon: float, names: tuple, moving: tuple):
         self.program, self.epsilon, self.names, self.moving = program, epsilon, names, moving
         self.structure: tuple = ()  # of the output, which tracing finds
-        opaque = torch.compiler.allow_in_graph(self._run)
+        opaque: Any = torch.compiler.allow_in_graph(self._run)
         self.opaque = opaque  # torch knows it by its id
 
         def step(*tensors):
             return opaque(*tensors)
 
         options = OPTIONS if backend == "inductor" else None
-        self.compiled = torch.compile(
+        self.compiled: Any = torch.compile(  # pyright: ignore[reportCallIssue]
             step, fullgraph=True, dynamic=False, backend=backend, options=options, isolate_recompiles=True
         )
 
@@ -100,7 +102,7 @@ class Graph:
         """What the graph returns, in the order of :meth:`_run`; the flags have been noted."""
         try:
             outputs = self.compiled(*tensors)
-        except torch._dynamo.exc.TorchDynamoException as error:
+        except TorchDynamoException as error:
             raise _refusal(self.program, error) from error
         for flag in outputs[len(outputs) - self.structure[2] :]:
             note_lost(flag)

@@ -104,7 +104,7 @@ class Processes:
             yield
         except Exception as raised:
             error = raised
-        kind = type(error) if type(error) in ALIKE else RuntimeError
+        kind = next((kind for kind in ALIKE if type(error) is kind), RuntimeError)
         errors: Sequence = self.gather(None if error is None else (kind, f"{type(error).__name__}: {error}"))
         if error is not None:
             raise error

@@ -70,7 +70,7 @@ class Traces:
         self._warn(key, args, kwargs, type(module).__name__)
         return program
 
-    def _made_of_any_size(self, key, module, *example) -> Program | None:
+    def _made_of_any_size(self, key, module, tensors: dict, args: tuple, kwargs: dict) -> Program | None:
         """One that serves this call and most of those that differ from it in sizes alone, once they are many."""
         general = without_sizes(key)
         alike = [shapes_of(other) for other in self._kept if without_sizes(other) == general]
@@ -83,7 +83,7 @@ class Traces:
             for each in zip(shapes, *alike, strict=True)
         ]
         try:
-            program = Program(module, *example, free)
+            program = Program(module, tensors, args, kwargs, free)
         except (UntraceableModule, UnsupportedOperator):
             return None
         if 2 * sum(map(program.serves, alike)) < len(alike):

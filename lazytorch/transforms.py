@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
-from torch._C import _functorch
+from torch._C._functorch import get_unwrapped, maybe_get_bdim, maybe_get_level
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 
@@ -34,9 +34,9 @@ def outside(*values) -> Iterator[tuple]:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    while _functorch.maybe_get_level(tensor) >= 0:
-        batch = _functorch.maybe_get_bdim(tensor)
-        tensor = _functorch.get_unwrapped(tensor)
+    while maybe_get_level(tensor) >= 0:
+        batch = maybe_get_bdim(tensor)
+        tensor = get_unwrapped(tensor)
         tensor = tensor if batch < 0 else tensor.select(batch, 0)
     return tensor
 

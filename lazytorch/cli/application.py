@@ -190,18 +190,19 @@ class Application:
             (sweep.leave if sweep else self.records.append)(record)
         where = f"[{sweep.where()}] " if sweep else ""
         for record, (_, outcome) in zip(records, done, strict=True):
-            if record.error is None:
+            error = outcome.error if isinstance(outcome, Outcome) else outcome
+            if error is None:
                 _say(where + (member_line if sweep else result_line)(record))
             elif record.error not in known:
                 known.add(record.error)
-                error = outcome.error if isinstance(outcome, Outcome) else outcome
                 self.fail(error, f"{where}{_failed(record)}")
 
 
 def _with_outcome(record: Record, outcome: Outcome | Exception) -> Record:
-    error = outcome.error if isinstance(outcome, Outcome) else outcome
-    if error is not None:
-        return replace(record, error=one_line(error))
+    if isinstance(outcome, Exception):
+        return replace(record, error=one_line(outcome))
+    if outcome.error is not None:
+        return replace(record, error=one_line(outcome.error))
     directory = str(outcome.directory.path)
     return replace(record, directory=directory, summary=outcome.summary, was_done=outcome.was_done)
 

@@ -79,9 +79,9 @@ class _BatchNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
-        x, *channels = ctx.saved_tensors
+        x, w, mean, spread = ctx.saved_tensors
         mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
-        dx, dw, db = _gradients(wide(gradient), wide(x), *channels, ctx.of_batch, ctx.eta, mask)
+        dx, dw, db = _gradients(wide(gradient), wide(x), w, mean, spread, ctx.of_batch, ctx.eta, mask)
         dx = None if dx is None else dx.to(gradient.dtype)
         return (None, None, None, dx, None, dw, db) + (None,) * (len(ctx.needs_input_grad) - 7)
 

@@ -5,6 +5,8 @@ The gradient in dv is that of B(u + eps du, dv), so each product costs two calls
 weights v + eps dv are formed once more in the backward pass, as one layer's at a time take less memory than all.
 """
 
+from typing import Any
+
 import torch
 
 from .function import Function, once_differentiable
@@ -88,13 +90,13 @@ def matrix_product(epsilon, out, left, right, db=None):
 
 @rule(aten.addmm, aten.baddbmm)
 def add_matrix_product(epsilon, out, bias, left, right, *, beta=1, alpha=1):
-    db = None if difference(bias) is None else _times(beta, bias).difference
+    db = difference(_times(beta, bias))
     if isinstance(left, Pair) or isinstance(right, Pair):
         return matrix_product(epsilon, out, _times(alpha, left), right, db)
     return db.expand_as(out)
 
 
-def _times(factor, x):
+def _times(factor, x) -> Any:
     if factor == 1:
         return x
     return scaled(x, factor) if isinstance(x, Pair) else factor * x

@@ -14,7 +14,8 @@ import torch.utils._pytree as pytree
 from torch import Tensor, fx
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, get_proxy_slot
+from torch.fx.experimental.proxy_tensor import PythonKeyTracer, get_proxy_mode, get_proxy_slot
+from torch.fx.node import map_arg
 from torch.utils._python_dispatch import _disable_current_modes
 
 #: By what Python reads a value.
@@ -60,7 +61,7 @@ class Decisions:
         Raises:
             DependsOnWeights: it depends on more than the inputs: on weights, buffers, or random numbers.
         """
-        self._root = get_proxy_mode().tracer.root
+        self._root = tracer().root
         leaves, spec = pytree.tree_flatten((args, kwargs))
         leaves = [node_of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         with torch.no_grad(), temporarily_clear_interpreter_stack(), _disable_current_modes():
@@ -84,14 +85,15 @@ class Decisions:
             if number < self._weights:
                 raise DependsOnWeights
             return self._inputs[number - self._weights]
+        target: Any = node.target
         if node.op == "get_attr":
-            return getattr(self._root, node.target)
-        if isinstance(node.target, torch._ops.OpOverload) and (
-            node.target._schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags
+            return getattr(self._root, target)
+        if isinstance(target, torch._ops.OpOverload) and (
+            target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
         ):
             raise DependsOnWeights
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), self._value)
-        return node.target(*args, **kwargs)
+        args, kwargs = map_arg((node.args, node.kwargs), self._value)
+        return target(*args, **kwargs)
 
     @property
     def taken(self) -> bool:
@@ -122,6 +124,13 @@ class Decisions:
         return all(decision.read(lambda _: next(values)) == decision.result for decision in self._taken)
 
 
+def tracer() -> PythonKeyTracer:
+    """Of the trace that is being made."""
+    mode = get_proxy_mode()
+    assert mode is not None, "no trace is being made"
+    return mode.tracer
+
+
 def node_of(tensor: Tensor) -> Any:
     """The node of a tensor in the trace that is being made; a constant is itself.
 
@@ -131,7 +140,7 @@ def node_of(tensor: Tensor) -> Any:
     if torch._is_functional_tensor(tensor):
         torch._sync(tensor)  # what has been done in place to a view of it
         tensor = torch._from_functional_tensor(tensor)
-    slot = get_proxy_slot(tensor, get_proxy_mode().tracer, None)
+    slot = get_proxy_slot(tensor, tracer(), None)
     if slot is not None:
         return slot.proxy.node
     if isinstance(tensor, FakeTensor):

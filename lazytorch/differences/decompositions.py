@@ -6,6 +6,7 @@ A decomposition that returns NotImplemented leaves the operator in the trace, to
 import functools
 
 import torch
+import torch._refs.linalg
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._decomp.decompositions import one_layer_lstm
 

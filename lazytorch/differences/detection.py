@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from .pair import UnsupportedOperator, difference, primal, rule, value, varies
+from .pair import Pair, UnsupportedOperator, primal, rule, value, varies
 
 
 def _call(name: str, *arguments):
@@ -29,12 +29,12 @@ def deformable_convolution(epsilon, out, images, weight, offset, mask, bias, *se
     factors, nothing = [images, weight, mask], torch.zeros_like(primal(bias))
     terms = []
     for i, factor in enumerate(factors):
-        if varies(factor):
+        if isinstance(factor, Pair):
             before, after = map(primal, factors[:i]), (value(f, epsilon) for f in factors[i + 1 :])
             x, v, m = (*before, factor.difference, *after)
             terms.append(_call("deform_conv2d", x, v, offset, m, nothing, *settings))
-    if varies(bias):
-        terms.append(difference(bias).reshape(-1, 1, 1).expand_as(out))
+    if isinstance(bias, Pair):
+        terms.append(bias.difference.reshape(-1, 1, 1).expand_as(out))
     return sum(terms[1:], terms[0])
 
 

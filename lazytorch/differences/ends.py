@@ -3,6 +3,8 @@
 A pair has its value at w as a sum, a + eps d, which in its turn cancels where w is far from w_0.
 """
 
+from typing import Any
+
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
@@ -32,12 +34,12 @@ def is_random(operator: torch._ops.OpOverload) -> bool:
     return torch.Tag.nondeterministic_seeded in operator.tags
 
 
-def as_ends(argument, epsilon: float):
+def as_ends(argument, epsilon: float) -> Any:
     """A Pair or Discrete by its values; a constant is itself."""
     return Ends(argument.primal, value(argument, epsilon)) if varies(argument) else argument
 
 
-def as_difference(argument, epsilon: float):
+def as_difference(argument, epsilon: float) -> Any:
     """Ends as the Pair or Discrete that they are, where equal infinities differ by 0; a constant is itself."""
     if not isinstance(argument, Ends):
         return argument

@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Function(torch.autograd.Function):
     """``forward(ctx, *args)`` returns a tensor or a tuple, ``backward`` is :func:`once_differentiable`."""
 
     @classmethod
-    def apply(cls, *args):
+    def apply(cls, *args) -> Any:
         """As torch's; under a transform by :class:`_Transformed`."""
         if not active():
             return super().apply(*args)
@@ -68,8 +69,8 @@ class _Transformed(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(cls, context, *args):
-        outputs = cls.forward(context, *args)
+    def forward(function, context, *args):
+        outputs = function.forward(context, *args)
         context.several = isinstance(outputs, tuple)
         outputs = outputs if context.several else (outputs,)
         constant, context.not_differentiable = getattr(context, "not_differentiable", ()), ()

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from ..transforms import active
-from .decisions import node_of
+from .decisions import node_of, tracer
 from .ends import Ends
 from .function import Function, once_differentiable
 from .pair import UnsupportedOperator, difference, is_continuous, value
@@ -125,7 +125,7 @@ def inlining(calls: list[Inlined]) -> Iterator[None]:
 
 
 def _inline(cls, own, calls: list[Inlined], args: tuple, kwargs: dict):
-    graph = get_proxy_mode().tracer.graph
+    graph = tracer().graph
     given, spec = pytree.tree_flatten((args, kwargs))
     leaves = [node_of(leaf) if isinstance(leaf, Tensor) else leaf for leaf in given]
     before = set(graph.nodes)

@@ -71,7 +71,7 @@ class _RowNorm(Function):
     def forward(ctx, epsilon, kernels, a, d, w, dw, db, mean, r0):
         normalise, ctx.gradients = kernels
         x, w_1, result_type = Pair(wide(a), wide(d)), None if w is None else Pair(w, dw).value(epsilon), a.dtype
-        w, dw, db, mean, r0 = map(wide, (w, dw, db, mean, r0))
+        w, dw, db, mean, r0 = *map(wide, (w, dw, db)), wide(mean), wide(r0)
         at_w = x.value(epsilon)
         moved, mean_1, r1 = normalise(at_w, dw, db)
         ctx.save_for_backward(at_w.to(result_type), mean_1, r1, w_1)

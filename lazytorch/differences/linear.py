@@ -156,5 +156,7 @@ def pad(epsilon, out, x, padding, value=0):
 @rule(aten.copy_)
 def copy_(epsilon, out, target, source):
     """A buffer that the module updates; a counter has no difference."""
-    if isinstance(target, Pair):
-        target.difference.copy_(0 if difference(source) is None else source.difference.detach())
+    if isinstance(target, Pair) and isinstance(source, Pair):
+        target.difference.copy_(source.difference.detach())
+    elif isinstance(target, Pair):
+        target.difference.zero_()

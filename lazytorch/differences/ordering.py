@@ -7,7 +7,7 @@ at w. At eps = 0, and in the gradient, ties are torch's: the element that the op
 import torch
 from torch import Tensor
 
-from .pair import Pair, find_rule, jump, rule
+from .pair import RULES, Pair, jump, rule
 
 aten = torch.ops.aten
 
@@ -95,7 +95,7 @@ for _operator, _position in ORDERED.items():
 @rule(aten.median.default)
 def median_of_all(epsilon, out, x):
     rows = Pair(*(part.flatten() for part in x))
-    return find_rule(aten.median.dim)(epsilon, rows.primal.median(0), rows, 0)[0]
+    return RULES[aten.median.dim](epsilon, rows.primal.median(0), rows, 0)[0]
 
 
 def ranks(epsilon: float, x: Pair, dim: int) -> Tensor:

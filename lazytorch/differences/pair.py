@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard, overload
 
 import torch
 from torch import Tensor
@@ -83,22 +83,26 @@ def find_rule(operator) -> Rule | None:
     return RULES.get(operator) or RULES.get(operator.overloadpacket) or RULES.get(operator.name())
 
 
-def varies(argument) -> bool:
+def varies(argument) -> TypeGuard[Pair | Discrete]:
     """Whether the argument depends on theta."""
     return isinstance(argument, (Pair, Discrete))
 
 
-def primal(argument):
+def primal(argument) -> Any:
     """The value at w_0 of a Pair, a Discrete or a constant."""
     return argument.primal if varies(argument) else argument
 
 
-def difference(argument) -> Tensor | None:
+@overload
+def difference(argument: Pair) -> Tensor: ...
+@overload
+def difference(argument: Tensor | None) -> None: ...
+def difference(argument):
     """The divided difference of a Pair; None (zero) for a constant."""
     return argument.difference if isinstance(argument, Pair) else None
 
 
-def value(argument, epsilon: float):
+def value(argument, epsilon: float) -> Any:
     """The value at w of a Pair, a Discrete or a constant."""
     return argument.value(epsilon) if varies(argument) else argument
 
@@ -234,7 +238,7 @@ def in_range(function, epsilon: float, *tensors: Tensor) -> Tensor:
     return function(epsilon, *(t.float() for t in tensors)).half()
 
 
-def continuous(argument, epsilon: float, dtype: torch.dtype):
+def continuous(argument, epsilon: float, dtype: torch.dtype) -> Any:
     """A condition or index that enters arithmetic, as a Pair of floating tensors; anything else as it is."""
     if not isinstance(argument, Discrete):
         return argument
@@ -242,7 +246,11 @@ def continuous(argument, epsilon: float, dtype: torch.dtype):
     return Pair(start, jump(epsilon, start, final))
 
 
-def as_pair(argument) -> Pair | None:
+@overload
+def as_pair(argument: None) -> None: ...
+@overload
+def as_pair(argument: Tensor | Pair) -> Pair: ...
+def as_pair(argument):
     """A constant as the pair with zero difference; Pairs and None are returned as they are."""
     if argument is None or isinstance(argument, Pair):
         return argument

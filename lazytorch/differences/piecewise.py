@@ -9,7 +9,7 @@ import functools
 import torch
 
 from .derivative import derivative
-from .pair import Pair, continuous, difference, find_rule, in_range, primal, rule
+from .pair import RULES, Pair, continuous, difference, in_range, primal, rule
 from .pointwise import pointwise, scaled
 from .relu import Gated, rectified
 
@@ -33,7 +33,7 @@ def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
     """scale (relu(x) + alpha (exp(input_scale min(x, 0)) - 1)); SELU and CELU are this with other constants."""
     positive = rectified(epsilon, x)
     negative = scaled(Pair(x.primal.clamp(max=0), x.difference - positive), input_scale)
-    return scale * (positive + alpha * find_rule(aten.exp)(epsilon, None, negative))
+    return scale * (positive + alpha * RULES[aten.exp](epsilon, None, negative))
 
 
 class _Between(Gated):

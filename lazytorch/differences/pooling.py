@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +24,9 @@ def _pooling(operator, backward, dimensions: int):
             return backward(gradient, like, *sizes, ceil_mode, indices)
 
         def maximize(epsilon, a, d, maximum):
-            if _are_tiles(*sizes, a.shape[-dimensions:]):
+            if _are_tiles(a.shape[-dimensions:], *sizes):
                 return operator(_scores_of_tiles(epsilon, a, d, maximum, sizes[0]), *sizes, ceil_mode)
-            return _window_maximum(*sizes, epsilon, a, d, maximum)
+            return _window_maximum(epsilon, a, d, maximum, *sizes)
 
         return _MaxPool.apply(epsilon, dimensions, maximize, vjp, *x, *out)
 
@@ -85,7 +86,7 @@ def _is_channels_last(t) -> bool:
     return t.dim() == 4 and not active() and t.is_contiguous(memory_format=torch.channels_last)
 
 
-def _are_tiles(kernel, stride, padding, dilation, sizes) -> bool:
+def _are_tiles(sizes, kernel, stride, padding, dilation) -> bool:
     """Whether every element is in exactly one window."""
     whole = all(size % k == 0 for size, k in zip(sizes, kernel, strict=True))
     return whole and kernel == stride and not any(padding) and set(dilation) == {1}
@@ -100,7 +101,7 @@ def _scores_of_tiles(epsilon, a, d, maximum, kernel):
     return scores.reshape(a.shape)
 
 
-def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):
+def _window_maximum(epsilon, a, d, maximum, kernel, stride, padding, dilation):
     """Scan the window's offsets, keeping the best score and its flat position in the plane, as torch's indices are."""
     sizes, counts = a.shape[-len(kernel) :], maximum.shape[-len(kernel) :]
     needed = [(n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip(counts, stride, kernel, dilation, strict=True)]
@@ -108,17 +109,19 @@ def _window_maximum(kernel, stride, padding, dilation, epsilon, a, d, maximum):
     if any(map(any, margins)):
         flat = list(itertools.chain(*reversed(margins)))
         a, d = F.pad(a, flat, value=-torch.inf), F.pad(d, flat)
-    best = offset = None
-    for place in itertools.product(*map(range, kernel)):
-        starts = [i * t for i, t in zip(place, dilation, strict=True)]
-        slices = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(starts, counts, stride, strict=True)]
+
+    def score_from(place):
+        slices = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(place, counts, stride, strict=True)]
         window = (..., *slices)
-        score = torch.sub(a[window], maximum).mul_(1 / epsilon).add_(d[window])
-        if best is None:
-            best, offset = score, torch.zeros_like(score, dtype=torch.int64)
-        else:
-            offset.masked_fill_(score > best, _flat_position(starts, sizes))
-            best.clamp_min_(score)
+        return torch.sub(a[window], maximum).mul_(1 / epsilon).add_(d[window])
+
+    origin, *others = itertools.product(*(range(0, k * t, t) for k, t in zip(kernel, dilation, strict=True)))
+    best = score_from(origin)
+    offset = torch.zeros_like(best, dtype=torch.int64)
+    for place in others:
+        score = score_from(place)
+        offset.masked_fill_(score > best, _flat_position(place, sizes))
+        best.clamp_min_(score)
     first = [torch.arange(n, device=a.device) * s - p for n, s, p in zip(counts, stride, padding, strict=True)]
     return best, offset.add_(_flat_position(torch.meshgrid(*first, indexing="ij"), sizes))
 
@@ -146,7 +149,7 @@ def _window_places(size: int, count: int, device):
     return torch.minimum(first + torch.arange(longest, device=device), last)
 
 
-def _flat_position(coordinates, sizes):
+def _flat_position(coordinates, sizes) -> Any:
     return sum(c * math.prod(sizes[i + 1 :]) for i, c in enumerate(coordinates))
 
 

@@ -1,6 +1,7 @@
 """Powers x^y, where the base, the exponent or both depend on theta."""
 
 import functools
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ def _by_logarithm(epsilon, base, exponent):
         return derivative(torch.pow, base, exponent)
     a, y = primal(base), primal(exponent)
     a_w, y_w = value(base, epsilon), value(exponent, epsilon)
-    growth = 0
+    growth: Any = 0
     if isinstance(base, Pair):
         growth = y * log(epsilon, base)
     if isinstance(exponent, Pair):

@@ -106,7 +106,7 @@ class Program:
         """Whether what the module decides in Python by its inputs' values and sizes comes out as in the trace."""
         return self.serves([t.shape for t in inputs]) and self._decisions.hold(inputs)
 
-    def serves(self, shapes: Sequence[torch.Size]) -> bool:
+    def serves(self, shapes: Sequence[Sequence[int]]) -> bool:
         """Whether the inputs, whose sizes are free, may be of these."""
         return self._sizes.hold(shapes)
 

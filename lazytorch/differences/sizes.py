@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch._dynamo.source import ConstantSource
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 Free = Sequence[frozenset[int]]
@@ -17,12 +17,12 @@ class Sizes:
 
     def __init__(self, free: Free):
         self.free, self.any = free, any(free)
-        self._inputs: list[Tensor] = []
-        self._environment: ShapeEnv | None = None
-        self._guards: str | None = None
+        self._inputs: list[FakeTensor] = []
+        self._environment = ShapeEnv()
+        self._guards: str | None = None  # of a trace by symbols
 
     @contextmanager
-    def symbolic(self, example: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    def symbolic(self, example: Sequence[Tensor]) -> Iterator[list[FakeTensor]]:
         """Within the context torch traces by symbols; yields stand-ins for the ``example``, which the inputs end."""
         self._environment = ShapeEnv()
         mode = FakeTensorMode(shape_env=self._environment, allow_non_fake_inputs=True, static_shapes=False)
@@ -35,11 +35,11 @@ class Sizes:
 
     def close(self) -> None:
         """Keep of the trace what :meth:`hold` needs."""
-        if self._environment is not None:
+        if self.any:
             self._guards = self._environment.produce_guards_expression(self._inputs, ignore_static=False)
             self._inputs = []
 
-    def hold(self, shapes: Sequence[torch.Size]) -> bool:
+    def hold(self, shapes: Sequence[Sequence[int]]) -> bool:
         """Whether a trace made by symbols serves inputs of these shapes."""
         if self._guards is None:
             return True
@@ -47,7 +47,7 @@ class Sizes:
         return self._environment.evaluate_guards_expression(self._guards, like)
 
 
-def _stand_in(mode: FakeTensorMode, name: str, tensor: Tensor, free: frozenset[int]) -> Tensor:
+def _stand_in(mode: FakeTensorMode, name: str, tensor: Tensor, free: frozenset[int]) -> FakeTensor:
     sizes = [DimDynamic.DYNAMIC if dim in free else DimDynamic.STATIC for dim in range(tensor.dim())]
     context = StatelessSymbolicContext(dynamic_sizes=sizes, constraint_sizes=[None] * tensor.dim())
     return mode.from_tensor(tensor, source=ConstantSource(name), symbolic_context=context)

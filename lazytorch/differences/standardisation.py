@@ -10,13 +10,17 @@ x* - mean(x*) times r_0 r_1 / h; that z'(x*) removes as much of x* from d follow
 Torch's kernel for the gradient is z'(x*), as the Jacobian is symmetric, and so nothing is subtracted but by it.
 """
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
 from .pair import Pair
 
+T = TypeVar("T", Tensor, None)
 
-def wide(t: Tensor | None) -> Tensor | None:
+
+def wide(t: T) -> T:
     """In float32, if the type is a short one."""
     return t.float() if t is not None and t.dtype in (torch.float16, torch.bfloat16) else t
 

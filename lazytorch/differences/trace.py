@@ -5,6 +5,7 @@ explicit; an operator without a rule is decomposed further, to core ATen, where 
 """
 
 import copy
+import pickle
 import random
 import traceback
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from ..functional import call, forward_differentiable
 from ..signature import PLAIN
 from . import packed
 from .averages import keep_number_of_batches
-from .decisions import READS, Decisions, DependsOnWeights, where
+from .decisions import READS, Decisions, DependsOnWeights, tracer, where
 from .decompositions import decompositions
 from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
@@ -43,7 +44,7 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.decisions, self.sizes, self.running = decisions, sizes, running
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function, types, args: tuple = (), kwargs=None):
         if function in READS:
             return self._decide(function, args, kwargs or {})
         if function in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
@@ -56,7 +57,7 @@ class _Watch(TorchFunctionMode):
             raise UntraceableModule("the module hooks a tensor's gradient, which a trace does not do: remove the hook")
         if packed.packs(function, args):
             return packed.call(function, args[0], self._decide(torch.Tensor.tolist, args[1:2], {}), *args[2:])
-        if function == torch.Tensor.data.__get__:
+        if function == torch.Tensor.data.__get__:  # pyright: ignore[reportAttributeAccessIssue]
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
         if self.sizes.any:
             function = OF_ANY_SIZE.get(function, function)
@@ -160,7 +161,7 @@ class _Flat:
 
     def __init__(self, module, names: list[str], leaves: list, in_spec, watch: _Watch):
         self.module, self.names, self.leaves, self.in_spec, self.watch = module, names, leaves, in_spec, watch
-        self.out_spec = None  # of the last call
+        self.out_spec: pytree.TreeSpec  # of the last call
 
     def __call__(self, *tensors) -> list:
         weights = dict(zip(self.names, tensors, strict=False))
@@ -217,13 +218,17 @@ def _refusals(module, running: list[str], run_once):
 @contextmanager
 def _own_random_numbers(module):
     """Raises UntraceableModule if Python's or numpy's random numbers are drawn inside."""
-    before = random.getstate(), numpy.random.get_state()[1].tobytes()
+    before = _state_of_generators()
     yield
-    if before != (random.getstate(), numpy.random.get_state()[1].tobytes()):
+    if before != _state_of_generators():
         raise UntraceableModule(
             f"{type(module).__name__} draws Python's or numpy's random numbers, which a trace would keep for ever: "
             f'draw with torch, or wrap with difference="direct" in float64'
         )
+
+
+def _state_of_generators():
+    return random.getstate(), pickle.dumps(numpy.random.get_state(legacy=False))
 
 
 @torch.no_grad()
@@ -304,7 +309,7 @@ class _Relabelling(torch.fx.Interpreter):
 
 def _label(key: str, value) -> None:
     """Write into the meta of the nodes that have been made since the last such call."""
-    for node in reversed(get_proxy_mode().tracer.graph.nodes):
+    for node in reversed(tracer().graph.nodes):
         if key in node.meta:
             break
         node.meta[key] = value

@@ -240,17 +240,14 @@ class Catapult(NetworkExperiment):
         """How the loss's peak is delayed, and the displacement falls, as alpha grows, from 10 on."""
         finite = [row for row in rows if 10 <= row["alpha"] < math.inf and row["displacement"] is not None]
         lazy, beyond = ([row for row in finite if row["rate"] == rate] for rate in self.contrast)
-        if len(lazy) < 2 or len(beyond) < 2:
+        fall, fall_beyond = (log_slope(own, "alpha", "displacement") for own in (lazy, beyond))
+        if fall is None or fall_beyond is None:
             return {"delay": None, "laziness_ends_at_the_edge": None}
-        falls = {
-            "lazy": log_slope(lazy, "alpha", "displacement"),
-            "catapult": log_slope(beyond, "alpha", "displacement"),
-        }
         delays = np.polyfit(*([math.log(row["alpha"]) for row in beyond], [row["peak_step"] for row in beyond]), 1)[0]
         return {
             "delay": float(delays) * math.log(self.contrast[1] - 1),
-            "displacement_slope": falls,
-            "laziness_ends_at_the_edge": abs(falls["lazy"] + 1) < 0.05 and abs(falls["catapult"]) < 0.05,
+            "displacement_slope": {"lazy": fall, "catapult": fall_beyond},
+            "laziness_ends_at_the_edge": abs(fall + 1) < 0.05 and abs(fall_beyond) < 0.05,
         }
 
 

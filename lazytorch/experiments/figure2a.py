@@ -106,7 +106,8 @@ class Figure2a(TeacherStudent):
             step=torch.tensor([self.lazy_step / m, self.step / m], **like),
             scaling=torch.tensor([m**-0.5, 1 / m], **like),
         )
-        return students, *((inputs, two_layer(teacher_a, teacher_b, inputs)) for inputs in (x, test_x))
+        y, test_y = (two_layer(teacher_a, teacher_b, inputs) for inputs in (x, test_x))
+        return students, (x, y), (test_x, test_y)
 
     def _draw(self, generator: torch.Generator, m: int) -> tuple[Tensor, ...]:
         d = self.dimension

@@ -81,18 +81,17 @@ class Figure2b(ScaledStudents):
         }
 
     def losses(self, trial: int, taus: Sequence[float]) -> list[dict]:
-        a, b, *teacher = self.draw([trial], self._draw)
+        a, b, teacher_a, teacher_b = self.draw([trial], self._draw)
         students = Students(*at_scales(a, b, taus), step_sizes(taus, self.step, self.largest_step))
         losses = torch.zeros_like(students.b[..., 0])
         generator = trial_generator(self.seed, trial, 1)
         for step in range(self.steps):
             x = sphere(1, self.batch_size, self.dimension, generator=generator, dtype=torch.float32).to(a)
-            latest = students.step(x, two_layer(*teacher, x))
+            latest = students.step(x, two_layer(teacher_a, teacher_b, x))
             if step >= self.steps - self.averaged:
                 losses += latest / self.averaged
-        exact = population_loss(
-            (students.a, students.b), [t.unsqueeze(1).expand(-1, len(taus), *t.shape[1:]) for t in teacher]
-        )
+        teacher_a, teacher_b = (t.unsqueeze(1).expand(-1, len(taus), *t.shape[1:]) for t in (teacher_a, teacher_b))
+        exact = population_loss((students.a, students.b), (teacher_a, teacher_b))
         return [
             {"tau": tau, "population_loss": loss, "exact_loss": end} | status(loss, end)
             for tau, loss, end in zip(taus, losses[0].tolist(), exact[0].tolist(), strict=True)

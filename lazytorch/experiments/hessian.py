@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -141,7 +141,7 @@ class Hessian(NetworkExperiment):
 
 def _descent(net: nn.Module, x: Tensor, labels: Tensor, levels: list[float], iterations: int) -> Iterator[int]:
     """0 at the start, and i where the loss first is at most the i-th of ``levels``; then ``net`` has those weights."""
-    options = {"max_iter": PATCH, "history_size": 50, "tolerance_grad": 0, "tolerance_change": 0}
+    options: dict[str, Any] = {"max_iter": PATCH, "history_size": 50, "tolerance_grad": 0, "tolerance_change": 0}
     optimizer = torch.optim.LBFGS(net.parameters(), line_search_fn="strong_wolfe", **options)
 
     def closure() -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -139,7 +139,7 @@ class LinearCeiling(NetworkExperiment):
 
     def _kernels(self, run: Run, x: Tensor, test_x: Tensor) -> list[Tensor]:
         """Of the training images, (n, n), and of test with training images, (m, n); of kind full (..., K, K)."""
-        options = {"kind": self.kernel, "max_memory": self.max_memory}
+        options: dict[str, Any] = {"kind": self.kernel, "max_memory": self.max_memory}
         pairs = zip(FILES, ((x, None), (test_x, x)), strict=True)
         kernels = [empirical_ntk(run.problem.net, *pair, file=run.path / name, **options) for name, pair in pairs]
         return [kernel.to(run.problem.device) for kernel in kernels]

@@ -177,6 +177,8 @@ def _errors(trained: Tensor, predicted: Tensor) -> Tensor:
 
 
 def _curves(trained: Trajectory, predicted: Trajectory) -> list[dict]:
+    assert trained.test_outputs is not None and trained.test_losses is not None
+    assert predicted.test_outputs is not None and predicted.test_losses is not None
     lost = [math.nan] * (len(predicted.losses) - len(trained.losses))  # after a divergence
     columns = {
         "step": range(len(predicted.losses)),

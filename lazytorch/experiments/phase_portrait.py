@@ -15,6 +15,7 @@ from ..kernels import kernel_operator, top_eigenpairs
 from ..quantities import Quantity
 from ..reports import Claim, Figure, HeatMap, Panel, Report, Table
 from ..theory import deep_scalar_edge, deep_scalar_losses
+from ..theory.slopes import log_slope as exponent
 from ..training.objective import OBJECTIVES
 from .fields import key
 from .problem import NetworkExperiment
@@ -263,7 +264,8 @@ def _toy_summary(rows: list[dict]) -> dict:
         own = [row for row in rows if row["layers"] == layers]
         ends = {"lazy": (lambda alpha: alpha >= LAZY, 2), "rich": (lambda alpha: alpha <= RICH**2, 2 / layers)}
         for name, (where, predicted) in ends.items():
-            slopes[f"{name}_{layers}"] = 2 - _slope(own, where)
+            alphas, boundaries = zip(*((r["alpha"], r["boundary"]) for r in own if where(r["alpha"])), strict=True)
+            slopes[f"{name}_{layers}"] = 2 - exponent(alphas, boundaries)
             errors.append(abs(slopes[f"{name}_{layers}"] - predicted))
     over = [row["edge"] / row["boundary"] - 1 for row in rows]
     return {"toy": slopes, "toy_slope_error": max(errors), "toy_error": max(over, key=abs)}

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
@@ -250,7 +250,7 @@ def find_probe(probe: Any) -> Any:
     return found
 
 
-def _is_function(value: Any) -> bool:
+def _is_function(value: Any) -> TypeGuard[Callable]:
     return callable(value) and type(value).__name__ == "function"
 
 

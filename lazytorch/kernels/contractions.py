@@ -120,7 +120,10 @@ class ParameterSpace(Contraction):
     """The Jacobian itself; also for parameters of any other kind, whose Jacobian is then found by differentiation."""
 
     name = "parameter space"
-    possible = True
+
+    @property
+    def possible(self):
+        return True
 
     def floats(self):
         return self.outputs * self.size
@@ -171,7 +174,7 @@ class OverPositions(Contraction):
 
     def pairs(self) -> Iterator[tuple[Use, Use]]:
         """All pairs of uses."""
-        return itertools.product(self.uses, repeat=2)
+        return itertools.product(self.uses, self.uses)
 
     def block(self, n1: int, n2: int, scratch: int) -> tuple[int, int]:
         """How many rows and columns to take at once."""
@@ -214,11 +217,14 @@ class ParameterBlocks(Contraction):
 
     def _jacobian(self, features: list[Tensor], group: int, outputs: slice, inputs: slice) -> Tensor:
         """These rows and columns of the Jacobian of one group, (n, outputs, p)."""
-        jacobian = None
-        for operands, cotangents in zip(features[::2], features[1::2], strict=True):
-            rows, columns = cotangents[:, :, group, outputs].flatten(1, 2), operands[:, group, :, inputs]
-            jacobian = rows @ columns if jacobian is None else jacobian.baddbmm_(rows, columns)
-        return jacobian.view(*cotangents.shape[:2], -1)
+        factors = (
+            (cotangents[:, :, group, outputs].flatten(1, 2), operands[:, group, :, inputs])
+            for operands, cotangents in zip(features[::2], features[1::2], strict=True)
+        )
+        jacobian = torch.bmm(*next(factors))
+        for rows, columns in factors:
+            jacobian.baddbmm_(rows, columns)
+        return jacobian.view(*features[1].shape[:2], -1)
 
 
 class PositionSpace(OverPositions):

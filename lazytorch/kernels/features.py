@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ def _check_layouts(values: Tensor, cotangents: list[Tensor | None], layers) -> N
             raise RuntimeError(_CHANGES)
 
 
-def _operand(call: Call, use, n: int) -> Tensor | None:
+def _operand(call: Call, use, n: int) -> Any:
     with torch.no_grad():
         if use.kind != "vector":
             operand = call.layer.operand(call.arguments, use.layout, n)

@@ -260,8 +260,9 @@ def _use(call: Call, index: int, argument: str, layout: Layout, size: int) -> Us
     cotangent = call.layer.cotangent(arguments, layout, 3, like)
     operand = call.layer.operand(arguments, layout, 3)
     kind = "tokens" if call.layer.tokens else "transposed" if call.layer.transposed else "matrix"
+    _, groups, positions, outputs = cotangent.shape
     inputs = 1 if call.layer.tokens else operand.shape[3]
-    return Use(index, argument, layout, *cotangent.shape[1:3], inputs, cotangent.shape[3], kind)
+    return Use(index, argument, layout, groups, positions, inputs, outputs, kind)
 
 
 def _refuse_mixing(network: Network, gradients: list[Tensor | None]) -> None:

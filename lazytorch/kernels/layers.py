@@ -191,8 +191,8 @@ class Addition(Layer):
         return args[::-1] if len(args) == 2 and id(args[0]) in parameters else args
 
     def accepts(self, arguments):
-        given = [arguments.get(name) for name in self.signature]
-        return len(arguments) == 2 and all(isinstance(x, Tensor) for x in given) and given[0].dtype == given[1].dtype
+        x, weight = (arguments.get(name) for name in self.signature)
+        return isinstance(x, Tensor) and isinstance(weight, Tensor) and len(arguments) == 2 and x.dtype == weight.dtype
 
     def channels(self, arguments, dims):
         shape = arguments[self.parameters[0]].shape

@@ -157,14 +157,20 @@ def extreme_singular_values(jacobian: LinearOperator) -> tuple[float, float]:
 def _lanczos(operator: LinearOperator, count: int, which: str) -> tuple[np.ndarray, np.ndarray]:
     rows = operator.shape[0]
     if rows <= max(SMALL, count):
-        values, vectors = np.linalg.eigh(operator @ np.eye(rows, dtype=operator.dtype))
+        values, vectors = np.linalg.eigh(operator.matmat(np.eye(rows, dtype=operator.dtype)))
         chosen = slice(rows - count, rows) if which == "LA" else slice(count)
         return values[chosen], vectors[:, chosen]
     start = np.random.default_rng(0).standard_normal(rows).astype(operator.dtype)
     with LateBar(desc="kernel products", unit="product") as bar:
-        counted = LinearOperator(operator.shape, lambda v: (bar.update(), operator.matvec(v))[1], dtype=operator.dtype)
+
+        def product(v: np.ndarray) -> np.ndarray:
+            bar.update()
+            return operator.matvec(v)
+
+        counted = LinearOperator(operator.shape, product, dtype=operator.dtype)  # pyright: ignore[reportCallIssue]
         try:
-            return eigsh(counted, count, which=which, v0=start, ncv=min(rows, 2 * count + BASIS[which]))
+            values, vectors = eigsh(counted, count, which=which, v0=start, ncv=min(rows, 2 * count + BASIS[which]))
+            return values, vectors
         except ArpackNoConvergence as error:
             raise RuntimeError(
                 f"Lanczos has not converged after {bar.n} products: eigenvalues lie too close together; "

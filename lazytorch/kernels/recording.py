@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ class Recorder(TorchFunctionMode):
             else:
                 projected = [F.linear(x, weight, bias).chunk(3, -1)[part] for part, x in enumerate(sources)]
         identity = torch.eye(given["embed_dim_to_check"], dtype=sources[0].dtype, device=sources[0].device)
-        inner = dict(zip(("query", "key", "value"), projected, strict=True))
+        inner: dict[str, Any] = dict(zip(("query", "key", "value"), projected, strict=True))
         inner |= {"in_proj_weight": None, "in_proj_bias": None, "out_proj_bias": None, "use_separate_proj_weight": True}
         inner |= dict.fromkeys(("q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj_weight"), identity)
         mixed, attention = F.multi_head_attention_forward(**given | inner)
@@ -202,10 +202,10 @@ class Network:
         both = (*self.parameters.items(), *self._leaves.items())
         names = {id(tensor): name for name, tensor in both}
         sources = {call.edge.node: call.sources for call in calls}
-        nodes, seen, found = [outputs.grad_fn], {None}, set()
+        nodes, seen, found = [outputs.grad_fn], set(), set()
         while nodes:
             node = nodes.pop()
-            if node in seen:
+            if node is None or node in seen:
                 continue
             seen.add(node)
             nodes += sources[node] if node in sources else [following for following, _ in node.next_functions]

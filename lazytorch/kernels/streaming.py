@@ -147,7 +147,7 @@ class KernelFile:
     def _digest(self, values: np.memmap, tile: int) -> str:
         digest = hashlib.blake2b(digest_size=16)
         for region in self.regions[tile]:
-            digest.update(np.ascontiguousarray(values[region]))
+            digest.update(np.ascontiguousarray(values[region]).data)
         return digest.hexdigest()
 
     def _changed(self) -> FileExistsError:
@@ -168,5 +168,5 @@ def identify(settings: object, tensors: Iterable[Tensor] = ()) -> str:
     digest = hashlib.sha256(repr(settings).encode())
     for tensor in tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, NullLocator
@@ -142,7 +143,7 @@ class Axis:
 
 def _draw_break(axes: Axes, middle: float) -> None:
     """Two strokes through the axis, in front of a gap."""
-    style = dict(transform=axes.transAxes, clip_on=False, zorder=10, linestyle="none", gid="break")
+    style: dict[str, Any] = dict(transform=axes.transAxes, clip_on=False, zorder=10, linestyle="none", gid="break")
     axes.plot([middle], [0], marker="s", markersize=5, color="white", **style)
     slash = [(-0.4, -1), (0.4, 1)]
     axes.plot([middle - 0.008, middle + 0.008], [0, 0], marker=slash, markersize=8, color="black", **style)

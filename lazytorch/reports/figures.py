@@ -3,9 +3,13 @@
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -24,7 +28,8 @@ from .values import key_of, number, order_of
 
 MAX_ROWS = 4
 LEGEND = 10  # values of ``by`` that the legend names
-HOLLOW = dict(color="black", marker="o", linestyle="none", markerfacecolor="white")
+BESIDE = ("outside right upper", "outside right center", "outside right lower")
+HOLLOW: dict[str, Any] = dict(color="black", marker="o", linestyle="none", markerfacecolor="white")
 
 
 @dataclass(frozen=True)
@@ -136,15 +141,14 @@ def _look(section: Section, contents: list[Traces]) -> Look:
     return look
 
 
-def _canvas(rows: list[list[_Cell]]) -> tuple[Canvas, list]:
+def _canvas(rows: list[list[_Cell]]) -> tuple[Canvas, np.ndarray]:
     columns = max(map(len, rows))
     width = {1: 4.8, 2: 7.2}.get(columns, 8.4)
     height = {1: 2.9, 2: 2.7}.get(columns, 2.3)
     height = (
         max(height, 0.9 * width / columns) if any(isinstance(c.content, Paths) for r in rows for c in r) else height
     )
-    canvas = Canvas(figsize=(width, 0.1 + height * len(rows)), layout="constrained")
-    canvas.get_layout_engine().set(w_pad=0.08)
+    canvas = Canvas(figsize=(width, 0.1 + height * len(rows)), layout=ConstrainedLayoutEngine(w_pad=0.08))
     return canvas, canvas.subplots(len(rows), columns, squeeze=False)
 
 
@@ -164,11 +168,11 @@ def _draw_cell(canvas: Canvas, axes: Axes, cell: _Cell, look: Look) -> None:
 
 def _legends(canvas: Canvas, rows: list[list[_Cell]], look: Look) -> None:
     contents = [cell.content for row in rows for cell in row if isinstance(cell.content, Traces)]
-    for place, (by, colors) in zip(("upper", "center", "lower"), look.ranks.items(), strict=False):
+    for place, (by, colors) in zip(BESIDE, look.ranks.items(), strict=False):
         title = mathematics(look.section.quantity(by).short)
         if len(colors) > LEGEND:
             title += f"\n({LEGEND} of {len(colors)})"
-        canvas.legend(handles=_ranks(by, colors), loc=f"outside right {place}", title=title, title_fontsize=8)
+        canvas.legend(handles=_ranks(by, colors), loc=place, title=title, title_fontsize=8)
     handles = _series_handles(look) + _quantity_handles(contents, look) + _mark_handles(look)
     planes = {cell.content.plane.rays for row in rows for cell in row if isinstance(cell.content, Paths)}
     handles += [handle for rays in sorted(planes) for handle in path_handles(rays)]
@@ -240,8 +244,8 @@ def _is_marked(traces: Traces, column: str) -> bool:
     return not traces.panel.trajectory and any(len(line.xs) <= FEW for line in traces.lines if line.column == column)
 
 
-def _mark_handles(look: Look) -> list:
-    handles = [
+def _mark_handles(look: Look) -> list[Artist]:
+    handles: list[Artist] = [
         symbol(label, color=GREY, linewidth=1, linestyle=GUIDES[index % len(GUIDES)])
         for label, index in look.guides.items()
     ]

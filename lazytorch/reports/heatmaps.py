@@ -32,9 +32,10 @@ def draw_grid(figure: Figure, axes: Axes, section: Section, grid: Grid) -> None:
     xs, ys = places(grid.xs), places(grid.ys)
     for (x, y), mean in means.items():
         corner = (xs[x] - 0.5, ys[y] - 0.5)
-        axes.add_patch(Rectangle(corner, 1, 1, facecolor=colors.to_rgba(mean), edgecolor="white", linewidth=0.5))
+        color = colors.cmap(float(norm(mean)))
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="white", linewidth=0.5))
         if len(means) <= SPELT:
-            light = sum(w * c for w, c in zip((0.3, 0.6, 0.1), colors.to_rgba(mean), strict=False)) > 0.55
+            light = sum(w * c for w, c in zip((0.3, 0.6, 0.1), color, strict=False)) > 0.55
             size = min(8, max(5, 56 / max(len(xs), len(ys))))
             text = quantity.spell(mean / scale)
             axes.text(xs[x], ys[y], text, ha="center", va="center", fontsize=size, color="black" if light else "white")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 
 KINDS: dict[str, type["Item"]] = {}
 PARTS = ("panels", "rows", "items")  # fields that hold primitives themselves
@@ -13,6 +13,7 @@ def mapping():
     return field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True)
 class Item:
     """A primitive: a frozen dataclass, whose subclasses are known by their names."""
 

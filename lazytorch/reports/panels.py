@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -169,7 +170,7 @@ def _mark_lost(axes: Axes, axis: Axis, lost: list, name: str, marker: str, color
     """Hollow marks on the x axis for what is zero, or at its floor."""
     if lost:
         every = max(1, math.ceil(len(lost) / MARKED))
-        hollow = dict(marker=marker or "o", markerfacecolor="white", color=color, linestyle="none")
+        hollow: dict[str, Any] = dict(marker=marker or "o", markerfacecolor="white", color=color, linestyle="none")
         _mark_axis(axes, axis, lost[::every], gid="floor", label=name, **hollow)
         look.met.add("floor")
 
@@ -245,7 +246,7 @@ def _finite_points(section: Section, axis: Axis, line: Trace) -> list[tuple[floa
     scale = 100 if quantity.percent else 1
     pairs = zip(line.xs, line.means, strict=True)
     inside = [(number(x), scale * y) for x, y in pairs if _is_inside(axis, x) and quantity.floor < y < math.inf]
-    return [(x, y) for x, y in inside if x > 0 and y > 0]
+    return [(x, y) for x, y in inside if x is not None and x > 0 and y > 0]
 
 
 def _slope(curve: list[tuple[float, float]]) -> float:

@@ -35,13 +35,13 @@ def paths(section: Section, plane: Plane) -> dict[str, Paths]:
     run = next((run for run in section.runs if run.tables.get(plane.table)), None)
     if run is None:
         return {}
-    rays = [(number(row["sign"]), (row[plane.x], row[plane.y])) for row in run.tables.get(plane.rays, [])]
+    rays = [(float(row["sign"]), (row[plane.x], row[plane.y])) for row in run.tables.get(plane.rays, [])]
     grouped: dict[str, dict] = {}
     for row in run.tables[plane.table]:
         title = f"{plane.each} = {spell(row[plane.each])}"
         path = grouped.setdefault(title, {}).setdefault(key_of(row[plane.by]), (number(row[plane.sign]), []))
         place = number(row[plane.x]), number(row[plane.y])
-        if None not in place and all(map(math.isfinite, place)):
+        if all(value is not None and math.isfinite(value) for value in place):
             path[1].append(place)
     return {title: Paths(plane, list(own.values()), rays) for title, own in grouped.items()}
 

@@ -10,9 +10,11 @@ of the run directory. Rows have besides the fields of their run, by dotted name 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .item import Item, check_items, check_text, check_where, mapping, read_item, set_names, short
 
+Names = tuple[str, ...] | Any  # one name or several when they are given, kept as a tuple
 SCALES = (None, "linear", "log")
 
 
@@ -39,12 +41,12 @@ class Panel(Item):
 
     table: str
     x: str
-    y: str | tuple[str, ...]
+    y: Names
     by: str | None = None
     guides: tuple[float, ...] = ()
     bounds: tuple[str, ...] = ()
     where: Mapping = mapping()
-    marks: str | tuple[str, ...] | None = ()
+    marks: Names = ()
     title: str = ""
     ylabel: str = ""
     xscale: str | None = None
@@ -241,7 +243,8 @@ class Bars(Item):
 
     @classmethod
     def _from_values(cls, values: dict) -> "Bars":
-        return cls(**values | {"published": read_item(values.get("published"))})
+        own: dict[str, Any] = values | {"published": read_item(values.get("published"))}
+        return cls(**own)
 
 
 @dataclass(frozen=True, init=False)

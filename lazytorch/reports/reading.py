@@ -99,7 +99,6 @@ def read_run(directory: RunDirectory) -> Run:
         OSError, ValueError: a record is damaged, or is none of a run.
     """
     config = directory.config
-    target = config.get("_target_")
     for key in ("_target_", "changed"):
         if not config.get(key):
             raise ValueError(f"{directory.path / 'config.yaml'} has no {key}, which tells what was run; restore it")
@@ -109,7 +108,7 @@ def read_run(directory: RunDirectory) -> Run:
     report = _read_report(directory, document)
     return Run(
         path=directory.path,
-        target=target,
+        target=config["_target_"],
         fields=flatten(own) | changed,
         changed=changed,
         summary=directory.summary or {},

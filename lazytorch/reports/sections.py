@@ -114,7 +114,8 @@ class Section:
         """The field that ``column`` names, by its dotted name or the last part of it; None if no run has it."""
         if column not in self._resolved:
             found = [key for key in self._fields if column in (key, last_part(key), key.rpartition(".")[2])]
-            self._resolved[column] = column if column in found else min(found, key=self._fields.get, default=None)
+            rank = self._fields.__getitem__
+            self._resolved[column] = column if column in found else min(found, key=rank, default=None)
         return self._resolved[column]
 
     @cached_property
@@ -157,7 +158,7 @@ def safe_name(text: str) -> str:
 
 
 def _name(target: str, runs: list[Run]) -> str:
-    names = {run.words.get("name") for run in runs} - {None, ""}
+    names = {name for run in runs if (name := run.words.get("name"))}
     return safe_name(names.pop() if len(names) == 1 else target.rpartition(".")[2])
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.colors import is_color_like, to_hex
@@ -17,15 +18,17 @@ from PIL import Image
 from ..quantities import BLUE, GREEN, ORANGE, PURPLE, QUANTITIES, SKY, VERMILION, Quantity
 from ..runs import write_atomically
 
+Value = TypeVar("Value")
+
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "black")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINESTYLES = ("-", "--", ":", "-.")
 GUIDES = ((0, (5, 3)), (0, (2, 2)), (0, (8, 2, 2, 2)))
-BOUND = dict(linestyle=(0, (4, 2)), linewidth=1, marker="")
+BOUND: dict[str, Any] = dict(linestyle=(0, (4, 2)), linewidth=1, marker="")
 PNG_LIMIT = 200_000
-CROSS = dict(marker="x", markersize=7, markeredgewidth=1.8, linestyle="none")
+CROSS: dict[str, Any] = dict(marker="x", markersize=7, markeredgewidth=1.8, linestyle="none")
 
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.labelsize": 9,
     "axes.titlesize": 9,
@@ -86,7 +89,7 @@ def styles(quantities: Sequence[Quantity], pairs: Iterable[tuple[str, str]] = ()
     return chosen
 
 
-def ranks(values: Sequence) -> dict[object, str]:
+def ranks(values: Sequence[Value]) -> dict[Value, str]:
     """A colour for each of ``values`` along viridis by their rank; its yellow end is too pale for a line on white."""
     return {
         value: to_hex(matplotlib.colormaps["viridis"](0.9 * rank / max(1, len(values) - 1)))

@@ -210,8 +210,8 @@ def _shape(rows: list[dict]) -> list:
 
 
 def _cell(section: Section, column: str, values: list) -> str:
-    numbers = [number(value) for value in values]
-    if not values or None in numbers:
+    numbers = [found for value in values if (found := number(value)) is not None]
+    if not values or len(numbers) < len(values):
         return spell_setting(column, values[0]) if values and values[0] is not None else "–"
     quantity = section.quantity(column)
     if len(set(numbers)) > 1:

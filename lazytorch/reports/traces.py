@@ -166,7 +166,7 @@ def _place(value: object) -> object:
 
 def _finish(head: tuple, points: dict, in_order: bool) -> Trace:
     places = list(points) if in_order else sorted(points, key=lambda one: order_of(one[1]))
-    return Trace(*head, [place for _, place in places], [points[one] for one in places])
+    return Trace(*head, xs=[place for _, place in places], values=[points[one] for one in places])
 
 
 def _varying_column(section: Section, panel: Panel, column: str, found: list[Row], used: tuple) -> str:

@@ -1,12 +1,17 @@
 """The deep linear toy f = alpha (w_1 ... w_L - 1), whose largest stable step is known at every alpha."""
 
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
 
 
-def deep_scalar_edge(layers: int, alpha: float | Tensor) -> float | Tensor:
+@overload
+def deep_scalar_edge(layers: int, alpha: float) -> float: ...
+@overload
+def deep_scalar_edge(layers: int, alpha: Tensor) -> Tensor: ...
+def deep_scalar_edge(layers, alpha):
     """The step (1 + 1/alpha)^(2/L - 2) / L on theta, above which descent on R = (f - 1)^2 leaves its solution.
 
     From w_l = 1 all w_l stay equal, and f = 1 at w = (1 + 1/alpha)^(1/L). There the gradient of f in theta = alpha (w -

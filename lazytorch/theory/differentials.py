@@ -57,7 +57,8 @@ class Differentials(Jacobian):
                     total += torch.cat([each.detach().flatten() for each in products])
             return total.cpu().numpy()
 
-        return LinearOperator((self.shape[1], self.shape[1]), matvec=product, rmatvec=product, dtype=self.dtype)
+        shape = self.shape[1], self.shape[1]
+        return LinearOperator(shape, product, product, dtype=self.dtype)  # pyright: ignore[reportCallIssue]
 
     def _product(self, outputs: Tensor, c: Tensor, v: list[Tensor]) -> list[Tensor]:
         """B_c v, by parameter, with its graph."""

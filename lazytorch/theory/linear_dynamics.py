@@ -155,7 +155,7 @@ class LinearDynamics:
         change = (self._rates * moved) @ self._vectors.T
         outputs = self._start - change.reshape(*times.shape, *self._start.shape)
         losses = (outputs - self._targets).square().mean((-2, -1))
-        if self._test_map is None:
+        if self._test_map is None or self._test_start is None:
             return Trajectory(outputs, losses)
         test_outputs = self._test_start + (moved @ self._test_map.T).reshape(*times.shape, *self._test_start.shape)
         if self._test_targets is None:

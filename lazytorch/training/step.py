@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..centered import CenteredModel
 from .evaluation import side_by_side
 from .member import Member
 from .objective import converting, correct
@@ -13,8 +14,8 @@ from .objective import converting, correct
 
 def step_of(group: Sequence[Member]) -> Callable[[Tensor, Tensor], None]:
     """A function of a batch (x, y), or of this process's part of one, that takes a step of each member."""
-    if len(group) == 1 and group[0].is_in_one_graph:
-        return partial(_in_one_graph, group[0])
+    if len(group) == 1 and group[0].is_in_one_graph and isinstance(model := group[0].model, CenteredModel):
+        return partial(_in_one_graph, group[0], model)
     outputs_of = side_by_side(group)
     return lambda x, y: _together(group, outputs_of(x) if len(x) else [None] * len(group), y)
 
@@ -26,13 +27,13 @@ def _together(group: Sequence[Member], outputs: Sequence[Callable[[], Tensor] | 
             _step(member, output, y)
 
 
-def _in_one_graph(member: Member, x: Tensor, y: Tensor) -> None:
+def _in_one_graph(member: Member, model: CenteredModel, x: Tensor, y: Tensor) -> None:
     """See :meth:`lazytorch.CenteredModel.differentiate`."""
     with member.guarded():
         found = None
         if len(x):
             with member.autocast():
-                found = member.model.differentiate(converting(member.objective, member.train.dtype), y, x)
+                found = model.differentiate(converting(member.objective, member.train.dtype), y, x)
         _descend(member, found, y)
 
 

@@ -4,6 +4,7 @@ import copy
 import math
 import random
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -72,6 +73,11 @@ class PythonRandom(nn.Linear):
         return super().forward(x) * random.random()
 
 
+class NumpyRandom(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * numpy.random.rand()
+
+
 class Data(nn.Linear):
     def forward(self, x):
         return super().forward(x).data + self.bias
@@ -84,9 +90,15 @@ class Branching(nn.Linear):
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [(PythonRandom, "random numbers"), (Data, "detach"), (Branching, "uses cond")],
+    [
+        (PythonRandom, "random numbers"),
+        (NumpyRandom, "random numbers"),
+        (Data, "detach"),
+        (Branching, "uses cond"),
+    ],
 )
 def test_what_a_trace_cannot_hold_is_refused_with_the_remedy(kind, message):
+    numpy.random.rand()  # the first draw of all changes more of the generator's state than later ones
     with pytest.raises(lt.UntraceableModule, match=message) as caught:
         lt.CenteredModel(kind(3, 2), 10.0)(torch.randn(2, 5, 3))
     assert "direct" in str(caught.value)

@@ -1,8 +1,9 @@
-"""The wheel is complete: it carries the configuration and runs away from the checkout."""
+"""The wheel is complete and small: it has the configuration, runs away from the checkout, and the source makes it."""
 
 import os
 import subprocess
 import sys
+import tarfile
 from importlib.metadata import Distribution
 from pathlib import Path
 from zipfile import ZipFile
@@ -12,18 +13,40 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 
 
+def build(source, kind, directory):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(directory)]
+    subprocess.run(command, cwd=source, check=True)
+    (built,) = directory.iterdir()
+    return built
+
+
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
-    subprocess.run(command, cwd=CHECKOUT, check=True)
-    (wheel,) = directory.glob("*.whl")
-    ZipFile(wheel).extractall(directory / "site")
-    return directory / "site"
+def wheel(tmp_path_factory):
+    return build(CHECKOUT, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("site")
+    ZipFile(wheel).extractall(directory)
+    return directory
 
 
 def relative_files(directory):
     return {path.relative_to(directory) for path in directory.rglob("*") if path.is_file()}
+
+
+def test_is_below_a_megabyte(wheel):
+    assert wheel.stat().st_size < 1e6
+
+
+def test_the_source_distribution_makes_the_same(wheel, tmp_path):
+    with tarfile.open(build(CHECKOUT, "sdist", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("lazytorch_lab-*")
+    again = build(source, "wheel", tmp_path / "wheel")
+    assert again.name == wheel.name
+    assert sorted(ZipFile(again).namelist()) == sorted(ZipFile(wheel).namelist())
 
 
 def test_configuration_is_inside(unpacked):
