@@ -6,30 +6,30 @@ FROM ${BASE_IMAGE}
 #     docker build -t lazytorch .
 #     docker run --gpus all -v "$PWD/data:/data" -v lazytorch-runs:/runs lazytorch data=images data.root=/data
 
-# The distribution's own Python, whichever version that is:
+# The distribution's own Python, whichever version that is; compile=true needs its headers and a compiler.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && apt-get install -y --no-install-recommends g++ python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /usr/local/lazytorch
-ENV PATH=/usr/local/lazytorch/bin:$PATH
-
-# The dependencies first: their layer, gigabytes of it, outlives a change of the source.
-WORKDIR /usr/local/src/lazytorch
-COPY pyproject.toml ./
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        > requirements.txt \
-    && pip install --no-cache-dir -r requirements.txt
-COPY README.md LICENSE ./
-COPY lazytorch lazytorch
-COPY conf conf
-RUN pip install --no-cache-dir --no-deps .
 
 # A host folder mounted at /runs must be writable by this user; otherwise add --user "$(id -u)" to docker run.
 RUN useradd --uid 10001 --create-home lazytorch && install -d -o lazytorch -g lazytorch /data /runs
-USER 10001
 VOLUME ["/data", "/runs"]
 
+# Of what runs here only matplotlib would write to the home directory, which may be read-only.
+ENV PATH=/usr/local/lazytorch/bin:$PATH MPLCONFIGDIR=/tmp/matplotlib
+
+# The dependencies first: their layer, gigabytes of it, outlives a change of the source.
+COPY pyproject.toml /tmp/
+RUN python -c 'import tomllib; print(*tomllib.load(open("/tmp/pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+        > /tmp/requirements.txt \
+    && pip install --no-cache-dir -r /tmp/requirements.txt \
+    && rm /tmp/pyproject.toml /tmp/requirements.txt
+COPY . /tmp/lazytorch/
+RUN pip install --no-cache-dir --no-deps /tmp/lazytorch && rm -r /tmp/lazytorch
+
 # lazytorch writes to runs/ of the working directory: here, /runs.
+USER 10001
 WORKDIR /
 ENTRYPOINT ["lazytorch"]
