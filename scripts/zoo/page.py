@@ -25,7 +25,8 @@ PACKAGES = {  # of the libraries
 }
 
 
-def page(rows: list[dict], calls: dict[tuple[str, str], str]) -> str:
+def page(rows: list[dict], compiled: list[dict], calls: dict[tuple[str, str], str]) -> str:
+    compiled_rows = {(row["library"], row["model"]): row for row in compiled}
     measured = [row for row in rows if "failure" not in row]
     failed = [row for row in rows if "failure" in row]
     libraries = [name for name in PACKAGES if any(row["library"] == name for row in rows)]
@@ -42,16 +43,17 @@ def page(rows: list[dict], calls: dict[tuple[str, str], str]) -> str:
     )
     for library in libraries:
         text += f"\n## {library}\n\n{HEAD}"
-        text += "".join(line(row, calls) for row in measured if row["library"] == library)
+        text += "".join(line(row, compiled_rows, calls) for row in measured if row["library"] == library)
     text += "\n## Failures\n\n"
     text += "".join(f"- {row['library']}, {row['model']}: {row['failure']}\n" for row in failed) or "None.\n"
     kernels = [row for row in measured if isinstance(row["kernel"], str) and ":" in row["kernel"]]
     if kernels:
         text += "\nOf the kernel alone:\n\n"
         text += "".join(f"- {row['library']}, {row['model']}: {row['kernel']}\n" for row in kernels)
-    if eager := [row for row in measured if "not_compiled" in row]:
+    runs = {(row["library"], row["model"]) for row in measured}
+    if eager := [row for key, row in compiled_rows.items() if "failure" in row and key in runs]:
         text += "\nOf compiling alone:\n\n"
-        text += "".join(f"- {row['library']}, {row['model']}: {row['not_compiled']}\n" for row in eager)
+        text += "".join(f"- {row['library']}, {row['model']}: {row['failure']}\n" for row in eager)
     return text
 
 
@@ -73,7 +75,7 @@ the reference has float64.
 the plain network in float32 at the same weights. "kernel" is the error of `empirical_ntk` of {components} components of
 the first output, on two examples, against explicit gradients in float64; "step" the CPU time of forward and backward at
 alpha = 100 in multiples of the plain model's in eager mode (for models as small as these, mostly overhead), and
-"compiled" that of the same after `CenteredModel.compile()`, with the error of its gradient.
+"compiled" that of the same after `CenteredModel.compile()`, with the error of its gradient ("-": it fails, as told below, or takes minutes).
 
 {cores} CPU cores, torch {torch}, {versions}.
 """
@@ -84,13 +86,14 @@ COLUMNS = (
 HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
 
 
-def line(row: dict, calls: dict) -> str:
+def line(row: dict, compiled_rows: dict, calls: dict) -> str:
+    compiled = compiled_rows.get((row["library"], row["model"]), {})
     errors = [number(row["errors"][f"{alpha:g}"]) for alpha in ALPHAS]
     star = "\\*" if "no_forward_mode" in row else ""
     cells = [row["model"], f"`{calls[row['library'], row['model']]}`", *errors[:-1], errors[-1] + star]
     cells += [number(row.get(key)) for key in ("plain_derivative", "references_apart", "gradient", "plain_gradient")]
     cells += [number(row["kernel"]), ratio(row["step"])]
-    cells += [ratio(row.get("compiled_step")), number(row.get("compiled_gradient"))]
+    cells += [ratio(compiled.get("compiled_step")), number(compiled.get("compiled_gradient"))]
     return "| " + " | ".join(cells) + " |\n"
 
 
