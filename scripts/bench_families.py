@@ -97,6 +97,7 @@ class Candidate:
 
     def operators(self) -> int:
         """On a GPU's terms: a CPU computes large tensors in pieces."""
+        self.optimizer.zero_grad()  # or gradients would be added to former ones
         piece, pointwise.PIECE = pointwise.PIECE, 2**62
         try:
             with Count() as counted:
