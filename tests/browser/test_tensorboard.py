@@ -59,6 +59,7 @@ def address(sweep):
     """Of a TensorBoard on the sweep."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", sweep, "--host", "127.0.0.1", "--port", "0"]
     with subprocess.Popen([*command, "--load_fast=false"], stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
         try:
             yield next(found[0] for line in server.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/", line)))
         finally:
@@ -142,10 +143,10 @@ def test_hparams_show_alpha_what_is_swept_and_seed_and_sort_by_alpha(show):
         with page.expect_response("**/session_groups"):
             page.locator("tf-hparams-query-pane paper-item").filter(has_text=choice).click()
     rows = page.locator(f"{CELL}:has-text('alpha=')")
-    sought = [alpha for alpha in ALPHAS for _ in RATES]
+    sought, shown = [alpha for alpha in ALPHAS for _ in RATES], []
     for _ in range(50):
         ordered = sorted((row.bounding_box()["y"], row.inner_text().strip()) for row in rows.all())
-        shown = [RUN.match(name)[1] for _, name in ordered]
+        shown = [name.partition(",")[0].removeprefix("alpha=") for _, name in ordered]
         if shown == sought:
             break
         page.wait_for_timeout(200)
@@ -170,7 +171,7 @@ def test_the_sweep_is_a_curve_over_alpha(show, address, sweep):
     unfold(page, "over_alpha")
     wait_for_curve(page, "over_alpha/test_accuracy")
 
-    results = {(run.config["optimizer"]["lr"], run.config["alpha"]): run.summary for run in find([sweep])}
+    results = {(run.config["optimizer"]["lr"], run.config["alpha"]): run.summary or {} for run in find([sweep])}
     # Infinity is a decade and a half right of 10^2, the largest decade.
     steps = {48: 3.0, 130: 20.0, 200: 100.0, 350: math.inf}
     for run, rate in zip(CURVES, RATES, strict=True):

@@ -5,8 +5,8 @@ import re
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from lazytorch.runs import RunDirectory
 from lazytorch.training.tensorboard import hyperparameters
@@ -58,9 +58,8 @@ def test_the_settings_are_a_row_of_the_hparams_page(tmp_path):
         "_hparams_/session_start_info",
         "_hparams_/session_end_info",
     }
-    data = HParamsPluginData()
-    data.ParseFromString(board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
-    settings = data.session_start_info.hparams
+    content = board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    settings = parse_session_start_info_plugin_data(content).hparams
     assert settings["alpha"].string_value == "inf" and "alpha_log10" not in settings
     assert settings["settings.optimizer.lr"].number_value == 0.1 and settings["settings.loss"].string_value == "mse"
     assert settings["settings.compile"].string_value == "false"
@@ -85,7 +84,7 @@ def test_settings_are_sorted_behind_alpha_and_seed():
 def test_custom_scalars_name_what_a_training_logs(tmp_path):
     make(run_dir=tmp_path).fit(1)
     board = events(tmp_path)
-    layout = Layout()
+    layout = layout_pb2.Layout()  # pyright: ignore[reportAttributeAccessIssue]
     layout.ParseFromString(board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     assert [category.title for category in layout.category] == ["accuracy", "laziness", "optimisation"]
     for regex in (regex for category in layout.category for chart in category.chart for regex in chart.multiline.tag):
