@@ -220,7 +220,7 @@ DECLARED = (
         "displacement_by_module",
         "displacement of each module's own parameters",
         "displacement",
-        tag="displacement_by_module",
+        tag="per_layer_displacement",
         log=True,
         by_layer=True,
     ),
@@ -229,7 +229,7 @@ DECLARED = (
         "stability of each ReLU call",
         "stability of activations",
         percent=True,
-        tag="stability_by_layer",
+        tag="per_layer_stability",
         by_layer=True,
     ),
     # What the linear methods vary and measure.

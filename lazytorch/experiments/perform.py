@@ -185,8 +185,9 @@ def _finish(experiment: Experiment, run: Run, summary: dict) -> dict:
         return summary
     if not run.directory.tensorboard.exists():  # an experiment that trains has written its own
         with TensorBoard(run.directory.tensorboard, run.quantities, 0) as board:
+            board.describe(experiment.config())
             board.log(_numbers(summary) | {"epoch": 0})
-            board.close(experiment.changed(), summary, [])
+            board.close([])
     run.directory.write_summary(summary)
     return summary
 

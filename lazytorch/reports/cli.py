@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logger.level
     logger.setLevel(logging.INFO)
     try:
-        print(write_report(arguments.runs, arguments.out))
+        print(write_report(arguments.runs, arguments.out, arguments.tensorboard))
     except (OSError, ValueError) as error:
         logger.error("%s", one_line(error))
         return 1
@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         "runs", nargs="+", metavar="RUNS", help="run directories, or folders that hold them, such as runs/figure3a"
     )
     parser.add_argument("-o", "--out", required=True, metavar="OUT", help="folder of the report; made if missing")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write OUT/tensorboard too: the figures, and curves over alpha"
+    )
     return parser
 
 

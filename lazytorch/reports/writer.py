@@ -21,11 +21,12 @@ WRITTEN = ".report.json"  # in the report's folder: the files that are its own
 logger = logging.getLogger("lazytorch.reports")
 
 
-def write_report(paths: Iterable[str | PathLike], out: str | PathLike) -> Path:
+def write_report(paths: Iterable[str | PathLike], out: str | PathLike, tensorboard: bool = False) -> Path:
     """Write report.md, report.html, table.csv and the figures (png, pdf) of the runs at or below ``paths``.
 
     A section for every experiment, in which runs that differ by seed alone are one point. What cannot be read is listed
-    as left out. Files of a former report in ``out`` that this one does not have are removed.
+    as left out. Files of a former report in ``out`` that this one does not have are removed. With ``tensorboard``,
+    ``out``/tensorboard has the figures and the curves over alpha as event files.
 
     Returns:
         ``out``, the folder they are in; it is made if it is missing.
@@ -56,6 +57,10 @@ def write_report(paths: Iterable[str | PathLike], out: str | PathLike) -> Path:
     for name, text in texts.items():
         _write(out / name, text)
     _forget(out, [*written, *texts])
+    if tensorboard:
+        from .board import write_board
+
+        write_board(found, drawn, out)
     words = ", ".join(f"{len(section.runs)} of {section.name}" for section in own)
     logger.info("%d runs (%s), %d figures, %d left out", len(runs), words, len(written) // 2, len(left_out))
     return out

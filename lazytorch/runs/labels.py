@@ -22,7 +22,7 @@ def label(changed: dict, length: int = 120) -> str:
     text = ""
     for key in keys:
         name = _field(key) if shared[_short(key)] > 1 else _short(key)
-        longer = f"{text},{_safe(name)}={_safe(_spell(changed[key]))}".lstrip(",")
+        longer = f"{text},{_safe(name)}={_safe(spell(changed[key]))}".lstrip(",")
         text = longer if len(longer) <= length else text
     return text.lstrip(".-")  # a hidden folder is not found
 
@@ -39,15 +39,16 @@ def _safe(text: str) -> str:
     return UNSAFE.sub("-", text)
 
 
-def _spell(value: object) -> str:
+def spell(value: object) -> str:
+    """A setting's value in few characters: true, 1e7, of a dotted path its last part."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
         return spell_float(value)
     if isinstance(value, dict):
-        return _spell(value.get("_target_") or list(value.values()))
+        return spell(value.get("_target_") or list(value.values()))
     if isinstance(value, list | tuple):
-        return "+".join(map(_spell, value))
+        return "+".join(map(spell, value))
     text = str(value)
     return text.rsplit(".", 1)[-1] if DOTTED.fullmatch(text) else text
 

@@ -10,12 +10,12 @@ PANELS = {
     "displacement_by_module": ("displacement |w - w_0| / |w_0|", "log"),
 }
 NAMED = 20  # layers in a legend, evenly spaced where there are more
-WIDTH, HEIGHT, LEFT, RIGHT, LETTER = 5.5, 4.0, 0.75, 0.55, 0.065  # inches, of a panel, its margins and its legend
+WIDTH, HEIGHT, LEFT, RIGHT, LETTER = 8.0, 3.6, 0.75, 0.6, 0.08  # inches, of a panel, its margins and its legend
 
 
 def layers_image(rows: list[dict]) -> np.ndarray:
     """Activation stability and displacement of every layer against the epoch, as RGB (height, width, 3) uint8."""
-    figure = Figure(figsize=(len(PANELS) * WIDTH, HEIGHT), dpi=100)
+    figure = Figure(figsize=(WIDTH, len(PANELS) * HEIGHT), dpi=100)
     canvas = FigureCanvasAgg(figure)
     for place, (name, (label, scale)) in enumerate(PANELS.items()):
         layers = [layer for layer, value in (rows[-1].get(name) or {}).items() if value is not None]
@@ -29,17 +29,16 @@ def layers_image(rows: list[dict]) -> np.ndarray:
             axes.plot([row["epoch"] for row in rows], shown, ".-", label=label_here, color=colour)
         axes.set(xlabel="epoch", ylabel=label, yscale=scale)
         if layers:
-            axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+            axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def _axes(figure: Figure, place: int, letters: int):
-    """The panel at ``place`` from the left, with room for names of so many letters.
+    """The panel at ``place`` from the top, with room for names of so many letters.
 
     A layout engine would find that room in more time than the drawing takes.
     """
     legend = min(RIGHT + LETTER * letters, WIDTH / 2)
-    left, width = place * WIDTH + LEFT, WIDTH - LEFT - legend
-    whole = len(PANELS) * WIDTH
-    return figure.add_axes((left / whole, 0.14, width / whole, 0.8))
+    bottom = len(PANELS) - 1 - place + 0.15
+    return figure.add_axes((LEFT / WIDTH, bottom / len(PANELS), 1 - (LEFT + legend) / WIDTH, 0.8 / len(PANELS)))

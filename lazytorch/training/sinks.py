@@ -61,6 +61,8 @@ class RunSink(Sink):
         first = rows[known - 1]["epoch"] + 1 if known else 0
         alpha, self.closed = {"alpha": state.model.alpha}, False
         with TensorBoard(self.run.tensorboard, self.quantities, first) as self.tensorboard:
+            self.tensorboard.describe(self.run.config)
+            self.tensorboard.arrange()
             for row in rows[known:]:
                 self.tensorboard.log(row)
             if not known:
@@ -87,7 +89,7 @@ class RunSink(Sink):
 
     def close(self, summary: dict, rows: list[dict]) -> None:
         if self.tensorboard is not None:
-            self.tensorboard.close(self.settings, summary, rows)
+            self.tensorboard.close(rows)
         self.run.rewrite_metrics(rows)  # whatever has become of the file
         self.run.write_summary(summary)
         self.closed = True

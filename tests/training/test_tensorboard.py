@@ -1,11 +1,15 @@
 """What TensorBoard gets of a run."""
 
 import math
+import re
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
 
 from lazytorch.runs import RunDirectory
+from lazytorch.training.tensorboard import hyperparameters
 
 from .problems import make
 
@@ -30,9 +34,9 @@ def test_every_number_of_the_metrics_is_there(tmp_path):
     for tag, name in tags.items():
         assert [event.step for event in board.Scalars(tag)] == [0, 1, 2]
         assert [event.value for event in board.Scalars(tag)] == pytest.approx([row[name] for row in rows])
-    layers = [event.value for event in board.Scalars("displacement_by_module/2")]
+    layers = [event.value for event in board.Scalars("per_layer_displacement/2")]
     assert layers == pytest.approx([row["displacement_by_module"]["2"] for row in rows])
-    assert "layers" in board.Tags()["images"]
+    assert board.Tags()["images"] == ["per_layer"]
 
 
 def test_small_quantities_have_their_logarithm_under_tags_of_their_own(tmp_path):
@@ -46,22 +50,45 @@ def test_small_quantities_have_their_logarithm_under_tags_of_their_own(tmp_path)
     assert not [tag for tag in board.Tags()["scalars"] if tag.startswith("accuracy_log10")]
 
 
-def hparams(board, name):
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    data = HParamsPluginData()
-    data.ParseFromString(board.SummaryMetadata(f"_hparams_/{name}").plugin_data.content)
-    return data
-
-
 def test_the_settings_are_a_row_of_the_hparams_page(tmp_path):
+    """They do not say which columns there are: TensorBoard would take those of one run for all."""
     make(alpha=math.inf, run_dir=tmp_path, probes=["ntk"]).fit(1)
     board = events(tmp_path)
-    settings = hparams(board, "session_start_info").session_start_info.hparams
-    assert settings["alpha"].string_value == "inf" and settings["lr"].number_value == 0.1
-    assert settings["loss"].string_value == "mse"
-    metrics = {info.name.tag for info in hparams(board, "experiment").experiment.metric_infos}
-    assert {"accuracy/test", "loss/train", "laziness/ntk_drift"} <= metrics <= set(board.Tags()["scalars"])
+    assert {tag for tag in board.summary_metadata if tag.startswith("_hparams_")} == {
+        "_hparams_/session_start_info",
+        "_hparams_/session_end_info",
+    }
+    content = board.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    settings = parse_session_start_info_plugin_data(content).hparams
+    assert settings["alpha"].string_value == "inf" and "alpha_log10" not in settings
+    assert settings["settings.optimizer.lr"].number_value == 0.1 and settings["settings.loss"].string_value == "mse"
+    assert settings["settings.compile"].string_value == "false"
+    assert set(settings) - {"alpha", "seed"} == {name for name in settings if name.startswith("settings.")}
+
+
+def test_settings_are_sorted_behind_alpha_and_seed():
+    config = {"layout": 2, "_target_": "a.B", "alpha": 1e7, "seed": 3, "batch_size": 8, "name": "x", "root": None}
+    config |= {"model": {"_target_": "m.Net", "hints": {"size": 32}}, "changed": {"seed": 3}, "probes": ["ntk"]}
+    shown = hyperparameters(config)
+    assert sorted(shown)[:3] == ["alpha", "alpha_log10", "seed"]
+    assert shown == {
+        "alpha": "1e7",
+        "alpha_log10": pytest.approx(7),
+        "seed": 3,
+        "settings.batch_size": 8,
+        "settings.model._target_": "m.Net",
+        "settings.model.hints.size": 32,
+    }
+
+
+def test_custom_scalars_name_what_a_training_logs(tmp_path):
+    make(run_dir=tmp_path).fit(1)
+    board = events(tmp_path)
+    layout = layout_pb2.Layout()  # pyright: ignore[reportAttributeAccessIssue]
+    layout.ParseFromString(board.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    assert [category.title for category in layout.category] == ["accuracy", "laziness", "optimisation"]
+    for regex in (regex for category in layout.category for chart in category.chart for regex in chart.multiline.tag):
+        assert [tag for tag in board.Tags()["scalars"] if re.match(regex, tag)] == [regex.removesuffix("$")]
 
 
 def test_a_run_that_goes_on_is_one_curve(tmp_path):
