@@ -21,12 +21,12 @@ from torch.overrides import TorchFunctionMode
 from ..functional import call, forward_differentiable
 from ..signature import PLAIN
 from .averages import keep_number_of_batches
-from .decisions import READS, Decisions, DependsOnWeights, tracer, where
+from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
-from .rewriting import fold_products, free_strides
+from .rewriting import fold_products, free_strides, update_statistics
 
 aten = torch.ops.aten
 
@@ -138,6 +138,7 @@ def _traced(module, tensors: dict, args: tuple, kwargs: dict, run_once):
     with _own_random_numbers(module), _refusals(module, running, run_once):
         traced = _trace_once(function, example, decisions, calls)
     free_strides(traced.graph)
+    update_statistics(traced.graph)
     fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
     traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
@@ -279,9 +280,8 @@ class _Relabelling(torch.fx.Interpreter):
 
     def run_node(self, node):
         result = super().run_node(node)
-        if get_proxy_mode() is not None:
-            _label("module", node.meta.get("module", ""))
-            _label("stopped", node.meta.get("stopped", False))
+        _label("module", node.meta.get("module", ""))
+        _label("stopped", node.meta.get("stopped", False))
         return result
 
     def get_attr(self, *args):
@@ -295,8 +295,8 @@ class _Relabelling(torch.fx.Interpreter):
 
 
 def _label(key: str, value) -> None:
-    """Write into the meta of the nodes that have been made since the last such call."""
-    for node in reversed(tracer().graph.nodes):
+    """Write into the meta of the nodes that have been made since the last such call, if a trace is being made."""
+    for node in reversed(mode.tracer.graph.nodes if (mode := get_proxy_mode()) else ()):
         if key in node.meta:
             break
         node.meta[key] = value
