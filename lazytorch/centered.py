@@ -20,7 +20,7 @@ from .joint import differentiate_compiled
 from .noise import LARGEST_NOISE, Coarsest
 from .signature import Latest, signature_of
 from .traces import Programs, Traces
-from .transforms import in_batches_of, outside
+from .transforms import exporting, in_batches_of, outside
 
 
 class CenteredModel(Anchored):
@@ -248,7 +248,7 @@ class CenteredModel(Anchored):
         return program
 
     def _direct(self, args, kwargs):
-        if torch.compiler.is_exporting():
+        if exporting():
             raise RuntimeError('torch.export does not take difference="direct": use "divided"')
         theta, initial, moved = self.theta(), self._initial(), self.buffer_differences()
         self._check_rounding(initial, args, kwargs)

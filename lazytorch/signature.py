@@ -16,6 +16,12 @@ UNSEEN = object()  # the state of an object of another kind
 DEPTH = 3  # to which an argument is searched for tensors, and an attribute for its state
 LONG = 1000
 
+try:
+    hash(pytree.tree_flatten({})[1])
+    HAVE_HASHES = True
+except TypeError:  # structures of torch 2.6
+    HAVE_HASHES = False
+
 
 def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> Hashable:
     """Of a call of ``module`` with its ``tensors``: structure, shapes, types and devices, modes and autocast.
@@ -27,7 +33,11 @@ def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwa
     device = next(iter(tensors.values())).device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     modes = tuple(m.training for m in module.modules())
-    return spec, tuple(_of_leaf(leaf) for leaf in (*leaves, *tensors.values())), modes, autocast
+    return _structure(spec), tuple(_of_leaf(leaf) for leaf in (*leaves, *tensors.values())), modes, autocast
+
+
+def _structure(spec: pytree.TreeSpec) -> Hashable:
+    return spec if HAVE_HASHES else repr(spec)
 
 
 def changing_numbers(key: tuple, keys: Iterable[tuple], args: tuple, kwargs: dict) -> tuple[int, list[str]]:

@@ -16,9 +16,16 @@ def active() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def exporting() -> bool:
+    """Whether ``torch.export`` runs."""
+    if hasattr(torch.compiler, "is_exporting"):
+        return torch.compiler.is_exporting()
+    return torch.compiler._is_compiling_flag  # torch 2.6
+
+
 def check_export() -> None:
     """Raise RuntimeError in ``torch.export``, whose tensors have no values to be traced or checked with."""
-    if torch.compiler.is_exporting():
+    if exporting():
         raise RuntimeError("torch.export of a model that has not run on such inputs: call it on them, then export it")
 
 

@@ -14,6 +14,21 @@ def free_strides(graph) -> None:
         node.target = STRIDED.get(node.target, node.target)
 
 
+def update_statistics(graph) -> None:
+    """Have batch norms update their running statistics themselves, as later versions of torch than 2.6 trace them.
+
+    Where they return them instead, to be copied, the copy changes what autograd has saved.
+    """
+    for node in graph.nodes:
+        if node.target is aten._native_batch_norm_legit_functional.default:
+            copies = [user for result in node.users if result.args[1] in (3, 4) for user in result.users]
+            given = [(aten.copy_.default, statistics) for statistics in node.args[3:5]]
+            if [(copy.target, copy.args[0]) for copy in copies] == given:
+                node.target = aten.native_batch_norm.default
+                for copy in copies:
+                    graph.erase_node(copy)
+
+
 def fold_products(graph, inside: frozenset) -> None:
     """Have a batch that meets one matrix multiply it at once, as torch does where the matrix has a gradient.
 

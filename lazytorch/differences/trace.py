@@ -22,12 +22,12 @@ from ..functional import call, forward_differentiable
 from ..signature import PLAIN
 from . import packed
 from .averages import keep_number_of_batches
-from .decisions import READS, Decisions, DependsOnWeights, tracer, where
+from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
-from .rewriting import fold_products, free_strides
+from .rewriting import fold_products, free_strides, update_statistics
 from .sizes import OF_ANY_SIZE, Sizes
 
 aten = torch.ops.aten
@@ -145,6 +145,7 @@ def _traced(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, run_
     with _own_random_numbers(module), _refusals(module, running, run_once):
         traced = _trace_once(function, example, sizes, decisions, calls)
     free_strides(traced.graph)
+    update_statistics(traced.graph)
     fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
     traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
@@ -292,9 +293,8 @@ class _Relabelling(torch.fx.Interpreter):
 
     def run_node(self, node):
         result = super().run_node(node)
-        if get_proxy_mode() is not None:
-            _label("module", node.meta.get("module", ""))
-            _label("stopped", node.meta.get("stopped", False))
+        _label("module", node.meta.get("module", ""))
+        _label("stopped", node.meta.get("stopped", False))
         return result
 
     def get_attr(self, *args):
@@ -308,8 +308,8 @@ class _Relabelling(torch.fx.Interpreter):
 
 
 def _label(key: str, value) -> None:
-    """Write into the meta of the nodes that have been made since the last such call."""
-    for node in reversed(tracer().graph.nodes):
+    """Write into the meta of the nodes that have been made since the last such call, if a trace is being made."""
+    for node in reversed(mode.tracer.graph.nodes if (mode := get_proxy_mode()) else ()):
         if key in node.meta:
             break
         node.meta[key] = value
