@@ -33,7 +33,8 @@ def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwa
     device = next(iter(tensors.values())).device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     modes = tuple(m.training for m in module.modules())
-    return _structure(spec), tuple(_of_leaf(leaf) for leaf in (*leaves, *tensors.values())), modes, autocast
+    inputs, weights = (tuple(map(_of_leaf, leaves)) for leaves in (leaves, tensors.values()))
+    return _structure(spec), inputs, weights, modes, autocast
 
 
 def _structure(spec: pytree.TreeSpec) -> Hashable:
@@ -44,15 +45,14 @@ def changing_numbers(key: tuple, keys: Iterable[tuple], args: tuple, kwargs: dic
     """How many of the ``keys``, (signature, state), differ from this one in ints and floats alone; these arguments."""
     alike = [other for other in keys if _without_numbers(other) == _without_numbers(key)]
     paths = [path for path, _ in pytree.tree_flatten_with_path((args, kwargs))[0]]
-    leaves = zip(*(signature[1][: len(paths)] for signature, _ in alike), strict=True)
+    leaves = zip(*(inputs for (_, inputs, *_), _ in alike), strict=True)
     return len(alike), [_argument(*path[:2]) for path, each in zip(paths, leaves, strict=True) if len(set(each)) > 1]
 
 
 def without_sizes(key: tuple) -> tuple:
     """Of a (signature, state), what calls share whose contiguous inputs differ in sizes alone."""
-    (spec, leaves, *modes), state = key
-    inputs = tuple(_without_size(leaf) for leaf in leaves[: spec.num_leaves])
-    return spec, inputs, leaves[spec.num_leaves :], *modes, state
+    (spec, inputs, *rest), state = key
+    return spec, tuple(map(_without_size, inputs)), *rest, state
 
 
 def _without_size(leaf: tuple) -> tuple:
@@ -63,8 +63,8 @@ def _without_size(leaf: tuple) -> tuple:
 
 def shapes_of(key: tuple) -> list[tuple[int, ...]]:
     """Of the tensors among the inputs of a call with this (signature, state)."""
-    spec, leaves, *_ = key[0]
-    return [leaf[0] for leaf in leaves[: spec.num_leaves] if _is_tensor(leaf)]
+    _, inputs, *_ = key[0]
+    return [leaf[0] for leaf in inputs if _is_tensor(leaf)]
 
 
 def _is_tensor(leaf: tuple) -> bool:
@@ -72,8 +72,8 @@ def _is_tensor(leaf: tuple) -> bool:
 
 
 def _without_numbers(key: tuple) -> tuple:
-    (spec, leaves, *modes), state = key
-    return spec, tuple(leaf[:1] if leaf[0] in (int, float) else leaf for leaf in leaves), modes, state
+    (spec, inputs, *rest), state = key
+    return spec, tuple(leaf[:1] if leaf[0] in (int, float) else leaf for leaf in inputs), *rest, state
 
 
 def _argument(which, place) -> str:
