@@ -187,14 +187,14 @@ def test_inputs_have_gradients_where_they_are_right(make):
 def test_export_of_a_model_that_has_run(make):
     model, x, _ = made(make, mlp)
     with pytest.raises(RuntimeError, match="torch.export of a model that has not run on such inputs: call it"):
-        torch.export.export(model, (x,))
+        torch.export.export(model, (x,), strict=False)
     expected = model(x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exported = torch.export.export(model, (x,)).module()
+        exported = torch.export.export(model, (x,), strict=False).module()
     same_values(exported(x), expected)
     with pytest.raises(RuntimeError, match=r'torch.export does not take difference="direct"'):
-        torch.export.export(made(MAKERS["direct"], mlp)[0], (x,))
+        torch.export.export(made(MAKERS["direct"], mlp)[0], (x,), strict=False)
 
 
 class Scaled(nn.Linear):
