@@ -81,6 +81,17 @@ class Named(nn.Module):
         return self.layer(x) * self.scales.get(f"{x.shape[1]}", self.scales.get(str(tuple(x.shape)), 1.0))
 
 
+class Typed(nn.Module):
+    """Its scale depends on the type of a size."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x) * (1 if isinstance(x.shape[1], int) else 2)
+
+
 class Recurrent(nn.Module):
     """Of which a trace has every step."""
 
@@ -172,7 +183,7 @@ def test_what_is_decided_before_a_trace_is_traced_again_holds():
     assert not program.serves([(3, 9, 4)])
 
 
-@pytest.mark.parametrize(("build", "alpha"), [(Halved, 0.5), (Named, 10.0)])
+@pytest.mark.parametrize(("build", "alpha"), [(Halved, 0.5), (Named, 10.0), (Typed, 10.0)])
 def test_numbers_and_names_of_sizes(build, alpha):
     model = called_on(displaced(build().double(), alpha), lambda n: rows(n).double(), range(2, 3 + SIZES))
     for length in (30, 31, 5):
