@@ -1,11 +1,13 @@
 """Sizes of inputs that are free in a trace, which therefore serves many of them, as sequences of every length."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.source import ConstantSource
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
@@ -27,7 +29,7 @@ class Sizes:
         mode = FakeTensorMode(shape_env=environment, allow_non_fake_inputs=True, static_shapes=False)
         weights = len(example) - len(self.free)
         free = [frozenset()] * weights + [*self.free]
-        with mode, _spelled_as_numbers():
+        with mode, _spelled_as_numbers(), _unlogged():
             stand_ins = [_stand_in(mode, f"t{i}", t, free[i]) for i, t in enumerate(example)]
             self._traced.append((environment, stand_ins[weights:]))
             yield stand_ins
@@ -67,6 +69,17 @@ def _spelled_as_numbers() -> Iterator[None]:
     finally:
         for symbol, by_torch in spelled.items():
             symbol.__repr__ = by_torch
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Within the context torch does not log what it cannot trace by symbols, as there is a trace for each size then."""
+    logger = logging.getLogger(fake_tensor.__name__)
+    logger.disabled, before = True, logger.disabled
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _stand_in(mode: FakeTensorMode, name: str, tensor: Tensor, free: frozenset[int]) -> FakeTensor:

@@ -200,6 +200,16 @@ def test_a_size_whose_half_is_nothing():
     assert model(rows(1)).shape == (3, 0, 4)
 
 
+def test_nothing_is_said_of_what_torch_cannot_trace_by_symbols(capfd):
+    class Padded(nn.Linear):
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (0, 0, 0, -x.shape[1] % 4)))
+
+    model = called_on(displaced(Padded(4, 4), 10.0), rows, range(2, 3 + SIZES))
+    assert model.tracing[0] == SIZES + 1
+    assert capfd.readouterr().err == ""
+
+
 def test_a_device_among_the_arguments():
     class Placed(nn.Linear):
         def forward(self, x, device):
