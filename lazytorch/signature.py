@@ -68,7 +68,7 @@ def shapes_of(key: tuple) -> list[tuple[int, ...]]:
 
 
 def _is_tensor(leaf: tuple) -> bool:
-    return isinstance(leaf[-1], torch.device)  # as _of_leaf has it; a plain value's first is its type
+    return isinstance(leaf[0], tuple)  # its shape, as _of_leaf has it; of anything else it is the type
 
 
 def _without_numbers(key: tuple) -> tuple:

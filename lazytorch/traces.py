@@ -4,6 +4,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 
+import torch
 import torch.utils._pytree as pytree
 from torch import Tensor, nn
 
@@ -15,6 +16,29 @@ from .transforms import active, check_export, outside
 NUMBERS = 8  # traces that differ in Python's numbers alone, at which the user is told
 SIZES = 8  # traces that differ in the sizes of their inputs alone, after which one is made for all sizes
 DECISIONS = 16  # ways in which the module's Python code has decided, for which traces of one signature are kept
+
+
+@torch.no_grad()
+def _same_at_start(left: Program, right: Program, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> bool:
+    """Whether two traces return the same for the same random numbers, up to rounding; all that is given stays."""
+    inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    devices = {t.device for t in tensors.values() if t.is_cuda}
+    outputs = []
+    for program in (left, right):
+        given, own_inputs = ([t.clone() for t in each] for each in (tensors.values(), inputs))
+        with torch.random.fork_rng(devices):
+            outputs.append(pytree.tree_leaves(program(0.0, given, own_inputs)))
+    return len(outputs[0]) == len(outputs[1]) and all(map(_close, *outputs))
+
+
+def _close(left, right) -> bool:
+    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+        return left is right or left == right
+    try:
+        torch.testing.assert_close(left, right, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
 
 
 class Programs(weakref.WeakSet):
@@ -88,6 +112,8 @@ class Traces:
             return None
         if 2 * sum(map(program.serves, alike)) < len(alike):
             return None
+        if not _same_at_start(program, Program(module, tensors, args, kwargs), tensors, args, kwargs):
+            return None  # it has asked for the type of a size, say, which is a symbol's there
         self._of_any_size[general] = (program,)
         return program
 

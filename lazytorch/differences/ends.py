@@ -52,4 +52,9 @@ def as_difference(argument, epsilon: float) -> Any:
 def at_both(function, out, args, kwargs):
     """``out``, what the function returned at w_0, with what it returns at w."""
     args, kwargs = pytree.tree_map(lambda leaf: value(leaf, LARGE), (args, kwargs), is_leaf=varies)
-    return pytree.tree_map(Ends, out, function(*args, **kwargs))
+    return pytree.tree_map(_ends, out, function(*args, **kwargs))
+
+
+def _ends(start, final):
+    """A size is a number, which Python computes with, unless theta moves it."""
+    return start if not isinstance(start, Tensor) and start == final else Ends(start, final)

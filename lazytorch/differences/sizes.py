@@ -1,11 +1,13 @@
 """Sizes of inputs that are free in a trace, which therefore serves many of them, as sequences of every length."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.source import ConstantSource
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
@@ -17,34 +19,67 @@ class Sizes:
 
     def __init__(self, free: Free):
         self.free, self.any = free, any(free)
-        self._inputs: list[FakeTensor] = []
-        self._environment = ShapeEnv()
-        self._guards: str | None = None  # of a trace by symbols
+        self._traced: list[tuple[ShapeEnv, list[FakeTensor]]] = []  # each pass of the trace
+        self._guards: list[tuple[ShapeEnv, str]] = []
 
     @contextmanager
     def symbolic(self, example: Sequence[Tensor]) -> Iterator[list[FakeTensor]]:
         """Within the context torch traces by symbols; yields stand-ins for the ``example``, which the inputs end."""
-        self._environment = ShapeEnv()
-        mode = FakeTensorMode(shape_env=self._environment, allow_non_fake_inputs=True, static_shapes=False)
+        environment = ShapeEnv()
+        mode = FakeTensorMode(shape_env=environment, allow_non_fake_inputs=True, static_shapes=False)
         weights = len(example) - len(self.free)
         free = [frozenset()] * weights + [*self.free]
-        with mode:
+        with mode, _spelled_as_numbers(), _unlogged():
             stand_ins = [_stand_in(mode, f"t{i}", t, free[i]) for i, t in enumerate(example)]
-            self._inputs = stand_ins[weights:]
+            self._traced.append((environment, stand_ins[weights:]))
             yield stand_ins
 
     def close(self) -> None:
         """Keep of the trace what :meth:`hold` needs."""
-        if self.any:
-            self._guards = self._environment.produce_guards_expression(self._inputs, ignore_static=False)
-            self._inputs = []
+        for environment, inputs in self._traced:
+            if guards := environment.produce_guards_expression(inputs, ignore_static=False):
+                self._guards.append((environment, guards))
+        self._traced = []
 
     def hold(self, shapes: Sequence[Sequence[int]]) -> bool:
         """Whether a trace made by symbols serves inputs of these shapes."""
-        if self._guards is None:
+        if not self._guards:
             return True
         like = [torch.empty(shape, device="meta") for shape in shapes]
-        return self._environment.evaluate_guards_expression(self._guards, like)
+        with suppress(ZeroDivisionError):  # a remainder by a size that is 0
+            return all(environment.evaluate_guards_expression(guards, like) for environment, guards in self._guards)
+        return False
+
+
+#: What torch computes with in place of numbers.
+NUMBERS = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
+
+
+@contextmanager
+def _spelled_as_numbers() -> Iterator[None]:
+    """Within the context a size is spelled as the number that it is, for which alone the trace then holds.
+
+    A module may look something up by it, where torch would give the name of a symbol.
+    """
+    spelled = {symbol: symbol.__repr__ for symbol in NUMBERS}
+    for symbol, number in NUMBERS.items():
+        symbol.__repr__ = lambda size, number=number: repr(number(size))
+    try:
+        yield
+    finally:
+        for symbol, by_torch in spelled.items():
+            symbol.__repr__ = by_torch
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Within the context torch does not log what it cannot trace by symbols, as there is a trace for each size then."""
+    logger = logging.getLogger(fake_tensor.__name__)
+    logger.disabled, before = True, logger.disabled
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _stand_in(mode: FakeTensorMode, name: str, tensor: Tensor, free: frozenset[int]) -> FakeTensor:

@@ -1,5 +1,7 @@
 """The file system that a path lies on, and how far its locks reach."""
 
+import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,7 @@ class Mount(NamedTuple):
 def mount_of(path: Path) -> Mount | None:
     """The mount of an absolute path without links, which is the last of the deepest; None where it cannot be told."""
     try:
-        lines = TABLE.read_text().splitlines()
+        lines = os.fsdecode(TABLE.read_bytes()).splitlines()
     except OSError:
         return None
     mounts = [mount for mount in map(_mount, lines) if path.is_relative_to(mount.point)]
@@ -31,6 +33,6 @@ def mount_of(path: Path) -> Mount | None:
 def _mount(line: str) -> Mount:
     """Of a line: id, parent, device, root, point, options, tags, "-", kind, source, options of the file system."""
     fields, _, rest = line.partition(" - ")
-    point = fields.split()[4].encode().decode("unicode_escape")  # a space is \\040
+    point = re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), fields.split(" ")[4])  # a space is \\040
     kind, _, options = rest.split(" ", 2)
     return Mount(Path(point), kind, frozenset(options.split(",")))

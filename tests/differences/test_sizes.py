@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention.flex_attention import flex_attention
 
 import lazytorch as lt
+from lazytorch.differences import Program
 from lazytorch.traces import SIZES
 
 
@@ -41,6 +43,53 @@ class Branching(nn.Module):
 
     def forward(self, x):
         return torch.tanh(self.layer(x)) if x.shape[1] > 9 else self.layer(x)
+
+
+class Attending(nn.Module):
+    """By flex_attention, whose trace is traced once more; another function for long inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.layer(x)[:, None]
+        y = flex_attention(y, y, y)
+        return torch.tanh(y) if x.shape[1] > 9 else y
+
+
+class Halved(nn.Module):
+    """Both halves, each by itself; lengths of what depends on the weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        first, second = self.layer(x).chunk(2, 1)
+        return torch.cat([first.softmax(1) * first.shape[1], second.tanh(), self.layer(x[:, : x.shape[1] // 2])], 1)
+
+
+class Named(nn.Module):
+    """Its scale is looked up by the name of a size."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scales = nn.Linear(4, 4), {"30": 3.0, "(3, 31, 4)": 5.0}
+
+    def forward(self, x):
+        return self.layer(x) * self.scales.get(f"{x.shape[1]}", self.scales.get(str(tuple(x.shape)), 1.0))
+
+
+class Typed(nn.Module):
+    """Its scale depends on the type of a size."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x) * (1 if isinstance(x.shape[1], int) else 2)
 
 
 class Recurrent(nn.Module):
@@ -125,6 +174,52 @@ def test_what_python_decides_by_a_size_is_decided_anew():
         x = rows(length).double()
         torch.testing.assert_close(model(x), direct(model, x))
     assert model.tracing[0] == SIZES + 1 + 2
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_what_is_decided_before_a_trace_is_traced_again_holds():
+    net = Attending()
+    program = Program(net, dict(net.named_parameters()), (rows(12),), {}, [frozenset([1])])
+    assert program.serves([(3, 20, 4)])
+    assert not program.serves([(3, 9, 4)])
+
+
+@pytest.mark.parametrize(("build", "alpha"), [(Halved, 0.5), (Named, 10.0), (Typed, 10.0)])
+def test_numbers_and_names_of_sizes(build, alpha):
+    model = called_on(displaced(build().double(), alpha), lambda n: rows(n).double(), range(2, 3 + SIZES))
+    for length in (30, 31, 5):
+        x = rows(length).double()
+        torch.testing.assert_close(model(x), direct(model, x))
+
+
+def test_a_size_whose_half_is_nothing():
+    class First(nn.Linear):
+        def forward(self, x):
+            return super().forward(x[:, : x.shape[1] // 2])
+
+    model = called_on(displaced(First(4, 4), 10.0), rows, range(2, 3 + SIZES))
+    assert model(rows(1)).shape == (3, 0, 4)
+
+
+def test_nothing_is_said_of_what_torch_cannot_trace_by_symbols(capfd):
+    class Padded(nn.Linear):
+        def forward(self, x):
+            return super().forward(nn.functional.pad(x, (0, 0, 0, -x.shape[1] % 4)))
+
+    model = called_on(displaced(Padded(4, 4), 10.0), rows, range(2, 3 + SIZES))
+    assert model.tracing[0] == SIZES + 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_device_among_the_arguments():
+    class Placed(nn.Linear):
+        def forward(self, x, device):
+            return super().forward(x.to(device))
+
+    net, x = Placed(4, 4), torch.randn(3, 4)
+    model, plain = displaced(net, 10.0), lt.CenteredModel(nn.Linear(4, 4), 10.0)
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(x, torch.device("cpu")), plain(x), rtol=0, atol=0)
 
 
 def test_one_of_many_examples_and_of_many_lengths():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def table(tmp_path, monkeypatch):
     def write(*lines):
         path = tmp_path / "mountinfo"
         root = LINE.format(number=1, point="/", kind="ext4", source="/dev/sda1", options="rw")
-        path.write_text(root + "".join(lines))
+        path.write_bytes(os.fsencode(root + "".join(lines)))
         monkeypatch.setattr(mounts, "TABLE", path)
 
     return write
@@ -41,6 +42,12 @@ def test_options_of_a_shared_file_system(table, lock, reaches):
     mount = mounts.mount_of(Path("/a share/runs/one/.lock"))
     assert (mount.point, mount.kind, mount.has_local_locks) == (Path("/a share/runs"), "nfs4", not reaches)
     assert mounts.mount_of(Path("/a share/other")).kind == "ext4"
+
+
+@pytest.mark.parametrize("name", ["/größe", os.fsdecode(b"/gr\xf6\xdfe")])
+def test_names_that_are_not_in_ascii(table, name):
+    table(share(name, "nolock,"))
+    assert mounts.mount_of(Path(name) / "runs").has_local_locks
 
 
 def test_what_is_mounted_last_counts(table):
