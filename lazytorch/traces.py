@@ -18,29 +18,6 @@ SIZES = 8  # traces that differ in the sizes of their inputs alone, after which 
 DECISIONS = 16  # ways in which the module's Python code has decided, for which traces of one signature are kept
 
 
-@torch.no_grad()
-def _same_at_start(left: Program, right: Program, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> bool:
-    """Whether two traces return the same for the same random numbers, up to rounding; all that is given stays."""
-    inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    devices = {t.device for t in tensors.values() if t.is_cuda}
-    outputs = []
-    for program in (left, right):
-        given, own_inputs = ([t.clone() for t in each] for each in (tensors.values(), inputs))
-        with torch.random.fork_rng(devices):
-            outputs.append(pytree.tree_leaves(program(0.0, given, own_inputs)))
-    return len(outputs[0]) == len(outputs[1]) and all(map(_close, *outputs))
-
-
-def _close(left, right) -> bool:
-    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
-        return left is right or left == right
-    try:
-        torch.testing.assert_close(left, right, equal_nan=True)
-    except AssertionError:
-        return False
-    return True
-
-
 class Programs(weakref.WeakSet):
     """Some of the traces; a copy of a model starts without."""
 
@@ -136,3 +113,26 @@ class Traces:
 
     def __reduce__(self):
         return Traces, ()
+
+
+@torch.no_grad()
+def _same_at_start(left: Program, right: Program, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> bool:
+    """Whether two traces return the same for the same random numbers, up to rounding; all that is given stays."""
+    inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    devices = {t.device for t in tensors.values() if t.is_cuda}
+    outputs = []
+    for program in (left, right):
+        given, own_inputs = ([t.clone() for t in each] for each in (tensors.values(), inputs))
+        with torch.random.fork_rng(devices):
+            outputs.append(pytree.tree_leaves(program(0.0, given, own_inputs)))
+    return len(outputs[0]) == len(outputs[1]) and all(map(_close, *outputs))
+
+
+def _close(left, right) -> bool:
+    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+        return left is right or left == right
+    try:
+        torch.testing.assert_close(left, right, equal_nan=True)
+    except AssertionError:
+        return False
+    return True
