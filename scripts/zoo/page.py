@@ -75,8 +75,8 @@ the reference has float64.
 the plain network in float32 at the same weights. "kernel" is the error of `empirical_ntk` of {components} components of
 the first output, on two examples, against explicit gradients in float64; "step" the CPU time of forward and backward at
 alpha = 100 in multiples of the plain model's in eager mode (for models as small as these, mostly overhead), and
-"compiled" that of the same after `CenteredModel.compile()`, with the error of its gradient ("-":
-see the end of the page).
+"compiled" that of the same after `CenteredModel.compile()`, with the error of its gradient ("-": it was not compiled,
+or failed, as the end of the page has it).
 
 {cores} CPU cores, torch {torch}, {versions}.
 """
