@@ -15,7 +15,7 @@ from ..processes import Processes
 from ..reports import Claim
 from ..runs import RunDirectory, identity, label, locate, to_json
 from ..training.interrupt import hand_on, stopping_signals
-from ..training.placement import find_device, find_processes, let_go
+from ..training.placement import count_processes, find_device, find_processes, let_go
 from ..training.sinks import failure
 from ..training.tensorboard import TensorBoard
 from ..training.versions import versions
@@ -59,11 +59,11 @@ def perform_together(experiments: Sequence[Experiment]) -> list[Outcome]:
     raised, one that concerns an experiment is in its outcome. Of the processes of torchrun the first alone writes, and
     any error is raised, as none of them may wait for another in vain.
     """
-    processes = find_processes()
     for experiment in experiments:
         experiment.check()
-        if processes.count > 1 and not experiment.shares_work:
+        if count_processes() > 1 and not experiment.shares_work:  # before they join: who ended then would break it
             raise ValueError(f"{type(experiment).__name__} is not shared among processes: start it without torchrun")
+    processes = find_processes()
     if len({experiment.company for experiment in experiments}) > 1:
         raise ValueError(f"experiments run together differ in {', '.join(experiments[0].together)} alone: split them")
     outcomes = [Outcome(experiment, directory_of(experiment)) for experiment in experiments]

@@ -23,19 +23,26 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def count_processes() -> int:
+    """How many train one run; they need not have joined yet."""
+    if not dist.is_available():
+        return 1
+    if dist.is_initialized():
+        return dist.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
 def find_processes() -> Processes:
     """Those that train one run: of the process group that there is, or that torchrun asks for; else this one alone.
 
     The group that is made here has gloo for the CPU and nccl for CUDA.
     """
-    if not dist.is_available():
+    if count_processes() == 1:
         return Processes()
     if not dist.is_initialized():
-        if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return Processes()
         dist.init_process_group()
         atexit.register(dist.destroy_process_group)
-    return Processes(dist.group.WORLD if dist.get_world_size() > 1 else None)
+    return Processes(dist.group.WORLD)
 
 
 def join_tasks() -> None:
