@@ -30,16 +30,22 @@ def erf(epsilon, x):
 def normal_distribution(epsilon, x):
     """Of the normal distribution's Phi(x) = erfc(-x / sqrt(2)) / 2: its density's mean over [a, b], times d.
 
-    By quadrature where |eps d| max(1, |a + b| / 2) <= 1/4 (its error is then below rounding); elsewhere the plain
-    subtraction of erfc, on a's side of 0, whose tail keeps its relative accuracy.
+    By quadrature where |eps d| max(1, |a|) <= 2/9, so |eps d| max(1, |a + b| / 2) <= 1/4 (its error is then below
+    rounding); elsewhere the plain subtraction of erfc, on a's side of 0, whose tail keeps its relative accuracy.
     """
     a, d = x
 
     def near():
-        mean = torch.zeros_like(a)
-        for t, w in POINT if epsilon == 0 else FINE if a.dtype == torch.float64 else COARSE:
+        (start, weight), *others = POINT if epsilon == 0 else FINE if a.dtype == torch.float64 else COARSE
+        zero = a.new_zeros(())
+
+        def density(t):
             point = torch.add(a, d, alpha=epsilon * t)
-            mean.add_(torch.mul(point, point).mul_(-0.5).exp_(), alpha=w)
+            return torch.addcmul(zero, point, point, value=-0.5).exp_()
+
+        mean = density(start).mul_(weight)
+        for t, w in others:
+            mean.add_(density(t), alpha=w)
         return mean.mul_(d)
 
     def far():
@@ -48,8 +54,7 @@ def normal_distribution(epsilon, x):
 
     if epsilon == 0:
         return near()
-    middle = torch.add(a, d, alpha=epsilon / 2).abs_().clamp_min_(1)
-    return within(middle.mul_(d).abs_(), 0.25 / epsilon, near, far)
+    return within(a.abs().clamp_min_(1).mul_(d).abs_(), 2 / 9 / epsilon, near, far)
 
 
 @pointwise(aten.erfc)

@@ -1,11 +1,14 @@
 """Batch normalisation, with the statistics of the batch or running ones, which training updates as pairs."""
 
+from collections.abc import Iterable
+
 import torch
 
 from ..transforms import active
 from .function import Function, add_product, once_differentiable
-from .pair import Pair, as_pair, difference, primal, rule
-from .standardisation import between, wide
+from .pair import Pair, as_pair, difference, rule
+from .running_statistics import Batch, update, update_at_once
+from .standardisation import between, vectors, wide
 
 aten = torch.ops.aten
 
@@ -18,26 +21,40 @@ IN_PLACE = (
 )
 
 
+def updated(node) -> list:
+    """The nodes of the running statistics that a node of a graph updates."""
+    kinds = {node.target, getattr(node.target, "overloadpacket", None)}
+    return [t for t in node.args[3:5] if t is not None] if kinds & set(IN_PLACE) and node.args[5] else []
+
+
+def rereads(nodes: Iterable) -> set:
+    """Those that find running statistics which another node has updated before."""
+    found, before = set(), set()
+    for node in nodes:
+        if before.intersection(node.all_input_nodes):
+            found.add(node)
+        before.update(updated(node))
+    return found
+
+
 @rule(*IN_PLACE)
 def batch_norm(epsilon, out, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """The operator updates the running statistics at w_0, this rule their differences."""
-    result, moments = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
-    if training:
-        for running, moment in zip((running_mean, running_var), moments, strict=True):
-            if isinstance(running, Pair):
-                running.difference.lerp_(moment.to(running.difference.dtype), momentum)
+    result, batch = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
+    if batch is not None and isinstance(running_mean, Pair):
+        update(running_mean.difference, running_var.difference, momentum, batch)
     return (result,) + (None,) * (len(out) - 1)
 
 
 @rule(aten._native_batch_norm_legit_functional)
 def batch_norm_functional(epsilon, out, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """As batch_norm, with the updated statistics as fourth and fifth result."""
-    result, moments = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
-    new = tuple(map(difference, (running_mean, running_var)))
-    if training:
-        old = [as_pair(t).difference for t in (running_mean, running_var)]
-        new = tuple(o.lerp(m.to(o.dtype), momentum) for o, m in zip(old, moments, strict=True))
-    return result, None, None, *new
+    result, batch = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
+    if batch is None:
+        return result, None, None, *map(difference, (running_mean, running_var))
+    mean, variance = (as_pair(t).difference.clone() for t in (running_mean, running_var))
+    update_at_once(mean, variance, momentum, batch)
+    return result, None, None, mean, variance
 
 
 @rule(aten._native_batch_norm_legit_no_training)
@@ -53,19 +70,17 @@ def batch_norm_without_statistics(epsilon, out, x, weight, bias, training, momen
 
 
 def _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out):
-    """The output's difference, and those of the batch's mean and unbiased variance."""
-    if weight is None and bias is not None:
-        weight = torch.ones_like(primal(bias))  # without one, the kernel's at w is 1 instead of its difference 0
-    vectors = *(as_pair(weight) or (None, None)), difference(bias)
+    """The output's difference, and what has been found of the batch, where its statistics are taken."""
+    own = vectors(epsilon, weight, bias)
     if training:
-        result, *moments = _OfBatch.apply(epsilon, eta, *as_pair(x), *vectors, *out[1:3])
-        return result, moments
+        result, *found = _OfBatch.apply(epsilon, eta, *as_pair(x), *own, *out[1:3])
+        return result, Batch(out[0].numel() // out[1].numel(), wide(out[2]), *found)
     given = (part for t in (running_mean, running_var) for part in as_pair(t))
-    return _OfRunning.apply(epsilon, eta, *as_pair(x), *vectors, *given), ()
+    return _OfRunning.apply(epsilon, eta, *as_pair(x), *own, *given), None
 
 
 class _BatchNorm(Function):
-    """Functions of (epsilon, eta, a, d, w, dw, db, statistics at w_0), whose backward pass is torch's own at w.
+    """Functions of (epsilon, eta, a, d, w, dw, db, w_1, statistics at w_0), whose backward pass is torch's own at w.
 
     Below, z is x standardised. Short types are computed with in float32.
     """
@@ -87,13 +102,13 @@ class _BatchNorm(Function):
 
 
 class _OfBatch(_BatchNorm):
-    """Statistics of the batch; returns dy = dz w_0 + z_1 dw + db, and the differences of mean and unbiased variance.
+    """Statistics of the batch; returns dy = dz w_0 + z_1 dw + db, and what else a :class:`Batch` has.
 
     Torch's kernels give z_1 dw + db together with the statistics at w, and dz w_0 as in :mod:`.standardisation`.
     """
 
     @staticmethod
-    def forward(ctx, epsilon, eta, a, d, w, dw, db, mean, r0):
+    def forward(ctx, epsilon, eta, a, d, w, dw, db, w_1, mean, r0):
         x, result_type, channel = Pair(wide(a), wide(d)), a.dtype, (-1,) + (1,) * (a.dim() - 2)
         w, dw, db, mean, r0 = map(wide, (w, dw, db, mean, r0))
 
@@ -101,7 +116,7 @@ class _OfBatch(_BatchNorm):
             y, mean, r = aten.native_batch_norm(x, weight, bias, None, None, True, 0.0, eta)
             return y, mean.view(channel), r.view(channel)
 
-        at_w, n = x.value(epsilon), a.numel() // len(mean)
+        at_w = x.value(epsilon)
         moved, mean_1, r1 = standardise(at_w, dw, db)
         middle, *at_middle = between(epsilon, x, mean.view(channel), r0.view(channel), r1, standardise)
         mean_1, r1, mean, r, scale = (t.flatten() for t in (mean_1, r1, *at_middle))
@@ -109,27 +124,25 @@ class _OfBatch(_BatchNorm):
         result, along, total = _gradients(x.difference, middle, scale, mean, r, True, eta, [True, True, True])
         if w is not None:
             result = moved.add_(result)
-        moments = total / n, along.mul_(r).div_(r0 * r1).mul_(2 / max(n - 1, 1))
-        w_1 = None if w is None else Pair(w, dw).value(epsilon)
-        _BatchNorm.save(ctx, eta, at_w.to(result_type), w_1, mean_1, r1, of_batch=True)
-        ctx.mark_non_differentiable(*moments)
+        _BatchNorm.save(ctx, eta, at_w.to(result_type), wide(w_1), mean_1, r1, of_batch=True)
+        found = total, along, r, r1
+        ctx.mark_non_differentiable(*found)
         ctx.set_materialize_grads(False)
-        return result.to(result_type), *moments
+        return result.to(result_type), *found
 
 
 class _OfRunning(_BatchNorm):
     """Running statistics: dy = dz w_1 + z_0 dw + db, with dz = (d - dmean) r_1 + (a - mean) dr."""
 
     @staticmethod
-    def forward(ctx, epsilon, eta, a, d, w, dw, db, mean, dmean, variance, dvariance):
+    def forward(ctx, epsilon, eta, a, d, w, dw, db, w_1, mean, dmean, variance, dvariance):
         at_w, result_type = Pair(a, d).value(epsilon), a.dtype
-        a, d, w, dw, db = map(wide, (a, d, w, dw, db))
+        a, d, w, dw, db, w_1 = map(wide, (a, d, w, dw, db, w_1))
         mean, dmean, variance, dvariance = map(wide, (mean, dmean, variance, dvariance))
         variance_1 = Pair(variance, dvariance).value(epsilon).clamp_min(0)
         r0, r1 = ((v + eta).rsqrt_() for v in (variance, variance_1))
-        scale, slope, w_1 = r1, -dvariance * (r0 * r1) ** 2 / (r0 + r1), None
+        scale, slope = r1, -dvariance * (r0 * r1) ** 2 / (r0 + r1)
         if w is not None:
-            w_1 = Pair(w, dw).value(epsilon)
             scale, slope = scale * w_1, torch.addcmul(slope * w_1, dw, r0)
         _BatchNorm.save(ctx, eta, at_w, w_1, Pair(mean, dmean).value(epsilon), variance_1, of_batch=False)
         shift = torch.addcmul(dmean * -scale, mean, slope, value=-1)

@@ -1,61 +1,77 @@
 """Products: B(u, v) has the divided difference B(du, v + eps dv) + B(u, dv).
 
 The gradient in dv is that of B(u + eps du, dv), so each product costs two calls forward and two backward
-(Reps & Rall 2003, section 4, for the rule; the fused gradient follows from D_eps B's derivative being B's at w). The
-weights v + eps dv are formed once more in the backward pass, as one layer's at a time take less memory than all.
+(Reps & Rall 2003, section 4, for the rule; the fused gradient follows from D_eps B's derivative being B's at w).
 """
 
 from typing import Any
 
 import torch
 
-from .function import Function, once_differentiable
-from .pair import Pair, continuous, difference, primal, rule, value
+from .function import Function, add_product, once_differentiable
+from .pair import Pair, continuous, difference, primal, rule
 from .pointwise import scaled
 
 aten = torch.ops.aten
 
 
 class _Convolution(Function):
-    """conv(du, v + eps dv) + conv(u, dv) + db."""
+    """conv(du, v + eps dv) + conv(u, dv) + db, of v + eps dv itself."""
 
     @staticmethod
-    def forward(ctx, epsilon, geometry, u, du, v, dv, db):
-        ctx.epsilon, ctx.geometry, ctx.bias_sizes = epsilon, geometry, None if db is None else db.shape
-        ctx.save_for_backward(Pair(u, du).value(epsilon), v, dv)
-        return aten.convolution(du, Pair(v, dv).value(epsilon), None, *geometry).add_(
-            aten.convolution(u, dv, db, *geometry)
-        )
+    def forward(ctx, epsilon, geometry, u, du, at_w, dv, db):
+        ctx.geometry, ctx.bias_sizes = geometry, None if db is None else db.shape
+        ctx.save_for_backward(Pair(u, du).value(epsilon), at_w)
+        return aten.convolution(du, at_w, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        input_, *weight = ctx.saved_tensors
         mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
-        factors = gradient, input_, Pair(*weight).value(ctx.epsilon)
-        du, dv, db = aten.convolution_backward(*factors, ctx.bias_sizes, *ctx.geometry, mask)
+        du, dv, db = aten.convolution_backward(gradient, *ctx.saved_tensors, ctx.bias_sizes, *ctx.geometry, mask)
         return None, None, None, du, None, dv, db
 
 
 class _MatrixProduct(Function):
-    """du (v + eps dv) + u dv + db, for matrices or batches of them."""
+    """du (v + eps dv) + u dv + db, for matrices or batches of them, of v + eps dv itself."""
 
     @staticmethod
-    def forward(ctx, epsilon, u, du, v, dv, db):
-        left, right = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
-        ctx.epsilon, ctx.bias_shape = epsilon, None if db is None else db.shape
-        ctx.save_for_backward(left, *((v, dv) if v.dim() == 2 else (right,)))  # one matrix is a weight
-        return _sum_and_product(_sum_and_product(db, u, dv), du, right)
+    def forward(ctx, epsilon, u, du, at_w, dv, db):
+        ctx.bias_shape = None if db is None else db.shape
+        ctx.save_for_backward(Pair(u, du).value(epsilon), at_w)
+        return _sum_and_product(_sum_and_product(db, u, dv), du, at_w)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        left, *right = ctx.saved_tensors
-        at_w = Pair(*right).value(ctx.epsilon) if len(right) == 2 else right[0]
-        du = gradient @ at_w.mH if ctx.needs_input_grad[2] else None
-        dv = left.mH @ gradient if ctx.needs_input_grad[4] else None
+        left, right = ctx.saved_tensors
+        du = gradient @ right.mH if ctx.needs_input_grad[2] else None
+        dv = _inner(left, gradient, right) if ctx.needs_input_grad[4] else None
         db = gradient.sum_to_size(ctx.bias_shape) if ctx.needs_input_grad[5] else None
         return None, None, du, None, dv, db
+
+
+class _Product(Function):
+    """du (v + eps dv) + u dv, element by element, of the ``left`` u + eps du and the ``right`` v + eps dv too."""
+
+    @staticmethod
+    def forward(ctx, u, du, left, dv, right):
+        ctx.shapes = du.shape, dv.shape
+        ctx.save_for_backward(left, right)
+        return add_product(du * right, u, dv)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        left, right = ctx.saved_tensors
+        du = (gradient * right.conj()).sum_to_size(ctx.shapes[0]) if ctx.needs_input_grad[1] else None
+        dv = (gradient * left.conj()).sum_to_size(ctx.shapes[1]) if ctx.needs_input_grad[3] else None
+        return None, du, None, dv, None
+
+
+def _inner(left, right, like):
+    """left^H right, in memory as ``like`` is: a gradient that lies as its parameter does is not copied."""
+    return (right.mH @ left).mH if like.mT.is_contiguous() else left.mH @ right
 
 
 def _sum_and_product(total, left, right):
@@ -68,7 +84,7 @@ def _sum_and_product(total, left, right):
 def convolution(epsilon, out, input, weight, bias, *geometry):
     u, v, du, dv, db = primal(input), primal(weight), *map(difference, (input, weight, bias))
     if du is not None and dv is not None:
-        return _Convolution.apply(epsilon, geometry, u, du, v, dv, db)
+        return _Convolution.apply(epsilon, geometry, u, du, weight.value(epsilon).detach(), dv, db)
     if dv is not None:
         return aten.convolution(u, dv, db, *geometry)
     if du is not None:
@@ -85,7 +101,7 @@ def matrix_product(epsilon, out, left, right, db=None):
         return _sum_and_product(db, u, dv)
     if dv is None:
         return _sum_and_product(db, du, v)
-    return _MatrixProduct.apply(epsilon, u, du, v, dv, db)
+    return _MatrixProduct.apply(epsilon, u, du, right.value(epsilon).detach(), dv, db)
 
 
 @rule(aten.addmm, aten.baddbmm)
@@ -116,7 +132,10 @@ def multiply(epsilon, out, left, right):
         return u * dv
     if dv is None:
         return du * v
-    return du * value(right, epsilon) + u * dv
+    left, right = (t.value(epsilon) for t in (left, right))
+    if du.dtype != dv.dtype:
+        return du * right + u * dv
+    return _Product.apply(u, du, left.detach(), dv, right.detach())
 
 
 @rule(aten.div.Tensor, aten.div.Scalar)

@@ -4,8 +4,8 @@ import torch
 
 from ..transforms import active
 from .function import Function, add_product, once_differentiable
-from .pair import Pair, as_pair, difference, primal, rule
-from .standardisation import between, wide
+from .pair import Pair, as_pair, rule
+from .standardisation import between, vectors, wide
 
 aten = torch.ops.aten
 
@@ -54,10 +54,7 @@ def _reshaped(t, shape):
 
 
 def _row_norm(epsilon, kernels, x, weight, bias, mean, reciprocal):
-    if weight is None and bias is not None:
-        weight = torch.ones_like(primal(bias))  # torch's kernels have no gradient of a bias alone
-    vectors = *(as_pair(weight) or (None, None)), difference(bias)
-    return _RowNorm.apply(epsilon, kernels, *as_pair(x), *vectors, mean, reciprocal)
+    return _RowNorm.apply(epsilon, kernels, *as_pair(x), *vectors(epsilon, weight, bias), mean, reciprocal)
 
 
 class _RowNorm(Function):
@@ -68,9 +65,9 @@ class _RowNorm(Function):
     """
 
     @staticmethod
-    def forward(ctx, epsilon, kernels, a, d, w, dw, db, mean, r0):
+    def forward(ctx, epsilon, kernels, a, d, w, dw, db, w_1, mean, r0):
         normalise, ctx.gradients = kernels
-        x, w_1, result_type = Pair(wide(a), wide(d)), None if w is None else Pair(w, dw).value(epsilon), a.dtype
+        x, result_type = Pair(wide(a), wide(d)), a.dtype
         w, dw, db, mean, r0 = *map(wide, (w, dw, db)), wide(mean), wide(r0)
         at_w = x.value(epsilon)
         moved, mean_1, r1 = normalise(at_w, dw, db)
@@ -88,7 +85,7 @@ class _RowNorm(Function):
         found = ctx.gradients(wide(gradient).contiguous(), wide(x).contiguous(), mean, reciprocal, wide(weight), mask)
         likes = zip(mask, found, (x, weight, weight), strict=True)
         dx, dw, db = (t.to(like.dtype).view_as(like) if wanted else None for wanted, t, like in likes)
-        return None, None, None, dx, None, dw, db, None, None
+        return None, None, None, dx, None, dw, db, None, None, None
 
 
 def _plain_gradients(rows: list[int]):

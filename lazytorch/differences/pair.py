@@ -29,6 +29,28 @@ class Pair(NamedTuple):
         return self.primal if epsilon == 0 else torch.add(self.primal, self.difference, alpha=epsilon)
 
 
+class Placed(Pair):
+    """A Pair whose value at one epsilon is at hand."""
+
+    epsilon: float
+    at_w: Tensor
+
+    def __new__(cls, pair: Pair, epsilon: float, at_w: Tensor):
+        """``pair``, with what ``pair.value(epsilon)`` returns."""
+        self = super().__new__(cls, *pair)
+        self.epsilon, self.at_w = epsilon, at_w
+        return self
+
+    def value(self, epsilon: float) -> Tensor:
+        """The value at w = w_0 + epsilon theta."""
+        return self.at_w if epsilon == self.epsilon else super().value(epsilon)
+
+
+def placed(pair: Pair, epsilon: float) -> Placed:
+    """The pair with its value at w, for what needs that more than once."""
+    return Placed(pair, epsilon, pair.value(epsilon))
+
+
 class Discrete(NamedTuple):
     """A condition or an index that depends on theta: ``primal`` = its value at w_0, ``final`` = its value at w."""
 
@@ -261,7 +283,7 @@ class _Apply(Function):
     @staticmethod
     def forward(ctx, formula, function, epsilon, *tensors):
         primals, differences = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
-        arguments = [a if d is None else Pair(a, d) for a, d in zip(primals, differences, strict=True)]
+        arguments = [a if d is None else placed(Pair(a, d), epsilon) for a, d in zip(primals, differences, strict=True)]
         ctx.function = function
         ctx.save_for_backward(*(value(argument, epsilon) for argument in arguments))
         return formula(epsilon, *arguments)

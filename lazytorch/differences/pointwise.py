@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .function import Function, once_differentiable
-from .pair import Pair, apply, in_range, is_compiling, rule
+from .pair import Pair, apply, in_range, is_compiling, placed, rule
 
 aten = torch.ops.aten
 
@@ -32,11 +32,8 @@ def pointwise(*operators, backward=None):
 
 
 def _pointwise(operator, formula, backward, epsilon, out, x, *args, **kwargs):
-    def of_parts(epsilon, a, d):
-        return formula(epsilon, Pair(a, d), *args, **kwargs)
-
     def difference(epsilon, x):
-        return _in_pieces(of_parts, epsilon, *x)
+        return _in_pieces(lambda epsilon, x: formula(epsilon, x, *args, **kwargs), epsilon, x)
 
     if backward is not None:
         return _WithKernel.apply(difference, lambda g, x: backward(g, x, *args, **kwargs), epsilon, *x)
@@ -49,8 +46,9 @@ class _WithKernel(Function):
     @staticmethod
     def forward(ctx, formula, backward, epsilon, a, d):
         ctx.backward_kernel = backward
-        ctx.save_for_backward(Pair(a, d).value(epsilon))
-        return formula(epsilon, Pair(a, d))
+        x = placed(Pair(a, d), epsilon)
+        ctx.save_for_backward(x.at_w)
+        return formula(epsilon, x)
 
     @staticmethod
     @once_differentiable
@@ -62,17 +60,22 @@ class _WithKernel(Function):
 PIECE = 2**16
 
 
-def _in_pieces(formula, epsilon, a, d):
+def _in_pieces(formula, epsilon, x):
     """The formula on slices along the first dimension, as its temporaries would not fit the cache otherwise.
 
     A compiler keeps them in registers.
     """
+
+    def of_parts(epsilon, a, d):
+        return formula(epsilon, Pair(a, d))
+
+    a, d = x
     if a.device.type != "cpu" or a.numel() <= PIECE or is_compiling():
-        return in_range(formula, epsilon, a, d)
+        return in_range(of_parts, epsilon, a, d) if a.dtype == torch.float16 else formula(epsilon, x)
     result = torch.empty_like(a)
     rows = max(1, PIECE * len(a) // a.numel())
     for part, *pair in zip(*(t.split(rows) for t in (result, a, d)), strict=True):
-        part.copy_(in_range(formula, epsilon, *pair))
+        part.copy_(in_range(of_parts, epsilon, *pair))
     return result
 
 

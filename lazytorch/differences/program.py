@@ -41,6 +41,7 @@ from . import (  # noqa: F401 (they register rules)
     selection,
     softmax,
     special,
+    weights,
 )
 from .derivative import derivative
 from .ends import LARGE, Ends, as_difference, as_ends, at_both, follows_rule, is_random, needs_rule
@@ -57,6 +58,7 @@ from .pair import (
     value,
     varies,
 )
+from .running_statistics import take_updates, updating_together
 from .sizes import Free, Sizes
 from .trace import UntraceableModule, trace
 
@@ -92,8 +94,11 @@ class Program:
         self._ends = {call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)}
         inside = frozenset().union(*(call.inside for call in calls))
         self._stopped = inside | {node for node in self.nodes if node.meta.get("stopped")}
-        self.last_used_by = _last_uses(self.nodes, self._ends)
         self.relus = _relus(self.nodes, module)
+        self._views, self._factors = self._weights({name for name, _ in module.named_parameters()})
+        self._rereads = batch_norm.rereads(self.nodes)
+        self.nodes = list(dict.fromkeys((*self._views, *self.nodes)))
+        self.last_used_by = _last_uses(self.nodes, self._ends)
         self.compiled: dict = {}  # graphs of it, see lazytorch.compiled
 
     @functools.cached_property
@@ -127,6 +132,13 @@ class Program:
             if arguments := [argument for argument in node.all_input_nodes if argument in dependent]:
                 dependent.add(node)
                 yield node, arguments
+
+    def _weights(self, parameters: set[str]) -> tuple[list, list]:
+        """Views of the parameters, which can run before all else, and what is then formed at w, see :mod:`.weights`."""
+        own = [node for node, name in self.names.items() if name in parameters and node not in self.overwritten]
+        views = weights.views_of(own, set(self._ends))
+        dependent = {*own, *(node for node, _ in self.dependent(parameters))}
+        return views, weights.factors([*own, *views], dependent)
 
     def check_rules(self, varying: set[str], epsilon: float) -> None:
         """Raise UnsupportedOperator for the first operator that depends on the tensors ``varying`` and lacks a rule."""
@@ -171,19 +183,31 @@ class Program:
 
     def _interpret(self, values: dict, epsilon: float, record: dict | None, observe: Observer | None):
         """The outputs for these ``values`` of the placeholders, which are dropped once they have been used."""
-        for node in self.nodes:
-            if node.op == "output":
-                return pytree.tree_unflatten(map_arg(node.args[0], values.__getitem__), self.out_spec)
-            if node.op == "get_attr":
-                values[node] = getattr(self.graph_module, node.target)
-            elif node.op == "call_function":
+        for node in self._views:
+            self._take(node, values, epsilon, record)
+        if 0 < epsilon < LARGE:
+            pairs = {node: values[node] for node in self._factors if isinstance(values[node], Pair)}
+            values |= weights.at_w(pairs, epsilon)
+        with updating_together():
+            for node in self.nodes[len(self._views) :]:
+                if node.op == "output":
+                    return pytree.tree_unflatten(map_arg(node.args[0], values.__getitem__), self.out_spec)
                 if observe is not None and node in self.relus:
                     observe(self.relus[node], *_active(values[node.args[0]], epsilon))
-                values[node] = self._run(node, epsilon, values, record)
-                if node in self._ends:
-                    self._ends[node].honour(epsilon, values)
-            for finished in self.last_used_by.get(node, ()):
-                del values[finished]
+                if node in self._rereads:
+                    take_updates()
+                self._take(node, values, epsilon, record)
+
+    def _take(self, node, values: dict, epsilon: float, record: dict | None) -> None:
+        """A node's own value, in place of those that are not needed after it."""
+        if node.op == "get_attr":
+            values[node] = getattr(self.graph_module, node.target)
+        elif node.op == "call_function":
+            values[node] = self._run(node, epsilon, values, record)
+            if node in self._ends:
+                self._ends[node].honour(epsilon, values)
+        for finished in self.last_used_by.get(node, ()):
+            del values[finished]
 
     def _run(self, node, epsilon: float, values: dict, record: dict | None):
         args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
@@ -308,8 +332,7 @@ def _written(nodes: list) -> list:
     written = []
     for node in nodes:
         packet = getattr(node.target, "overloadpacket", None)
-        if packet is aten.copy_:
+        if packet in (aten.copy_, aten.add_):
             written.append(node.args[0])
-        elif {packet, node.target} & set(batch_norm.IN_PLACE) and node.args[5]:  # in training mode
-            written += [argument for argument in node.args[3:5] if argument is not None]
+        written += batch_norm.updated(node)
     return written

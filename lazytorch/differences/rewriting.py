@@ -2,8 +2,11 @@
 
 import torch
 
+from .pair import is_continuous
+
 aten = torch.ops.aten
 
+VIEWS = aten.t, aten.transpose, aten.permute, aten.unsqueeze, aten.squeeze
 #: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
 STRIDED = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 
@@ -27,6 +30,33 @@ def update_statistics(graph) -> None:
                 node.target = aten.native_batch_norm.default
                 for copy in copies:
                     graph.erase_node(copy)
+
+
+def count_in_place(graph) -> None:
+    """Have integer buffers that count calls, as batch norm's do, count themselves, as in plain training."""
+    for node in [n for n in graph.nodes if n.target is aten.copy_.default]:
+        counter, new = node.args[:2]
+        if set(counter.users) != {new, node} or set(new.users) != {node} or node.users:
+            continue
+        if new.target is aten.add.Tensor and new.args == (counter, 1) and not is_continuous(counter.meta["val"]):
+            new.target = aten.add_.Tensor
+            graph.erase_node(node)
+
+
+def share_views(graph, inside: frozenset) -> None:
+    """Have one view of a parameter serve every place that takes the same one, as the steps of a recurrent net do."""
+    written = {node.args[0] for node in graph.nodes if node.target is aten.copy_.default}
+    first: dict = {}
+    for node in graph.nodes:
+        if is_view(node) and node.args[0].op == "placeholder" and not {node, node.args[0]} & (written | inside):
+            known = first.setdefault((node.target, repr(node.args), bool(node.meta.get("stopped"))), node)
+            if known is not node:
+                node.replace_all_uses_with(known)
+
+
+def is_view(node) -> bool:
+    """Whether a node may stand between a parameter and its product."""
+    return getattr(node.target, "overloadpacket", None) in VIEWS
 
 
 def fold_products(graph, inside: frozenset) -> None:
@@ -55,6 +85,28 @@ def _repeated(node):
     if matrix is None or not _fixed(*matrix.meta["val"].shape):
         return None
     return matrix if matrix.meta["val"].shape == node.meta["val"].shape[1:] else None
+
+
+def fold_biases(graph, inside: frozenset) -> None:
+    """Have a product of matrices add the parameter that is added to each of its rows, in whatever shape they are."""
+    for node in [n for n in graph.nodes if n.target is aten.add.Tensor and not n.kwargs and n not in inside]:
+        rows, bias = node.args
+        product = rows.args[0] if getattr(rows, "target", None) is aten.reshape.default else rows
+        if not _added_to_rows(node, rows, product, bias) or inside & {rows, product}:
+            continue
+        with graph.inserting_before(product):
+            biased = _call(graph, aten.addmm.default, (bias, *product.args), product.meta)
+        product.replace_all_uses_with(biased)
+        node.replace_all_uses_with(rows if rows is not product else biased)
+
+
+def _added_to_rows(node, rows, product, bias) -> bool:
+    if getattr(product, "target", None) is not aten.mm.default or getattr(bias, "op", None) != "placeholder":
+        return False
+    if set(rows.users) != {node} or (rows is not product and set(product.users) != {rows}):
+        return False
+    (size,), types = product.meta["val"].shape[1:], {n.meta["val"].dtype for n in (node, product, bias)}
+    return bias.meta["val"].shape == rows.meta["val"].shape[-1:] == (size,) and len(types) == 1
 
 
 def _fixed(*sizes) -> bool:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .pair import Pair
+from .pair import Pair, as_pair, difference, primal, value
 
 T = TypeVar("T", Tensor, None)
 
@@ -23,6 +23,14 @@ T = TypeVar("T", Tensor, None)
 def wide(t: T) -> T:
     """In float32, if the type is a short one."""
     return t.float() if t is not None and t.dtype in (torch.float16, torch.bfloat16) else t
+
+
+def vectors(epsilon: float, weight, bias) -> tuple[Tensor | None, ...]:
+    """The weight w at w_0, dw, db and the weight at w; torch's kernels take no bias without a weight, which is 1."""
+    if weight is None and bias is not None:
+        weight = torch.ones_like(primal(bias))
+    at_w = value(weight, epsilon)
+    return *(as_pair(weight) or (None, None)), difference(bias), None if at_w is None else at_w.detach()
 
 
 def between(epsilon: float, x: Pair, mean: Tensor, r0: Tensor, r1: Tensor, standardise):

@@ -27,7 +27,7 @@ from .decompositions import decompositions
 from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
-from .rewriting import fold_products, free_strides, update_statistics
+from .rewriting import count_in_place, fold_biases, fold_products, free_strides, share_views, update_statistics
 from .sizes import OF_ANY_SIZE, Sizes
 
 aten = torch.ops.aten
@@ -146,8 +146,12 @@ def _traced(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, run_
         traced = _trace_once(function, example, sizes, decisions, calls)
     free_strides(traced.graph)
     update_statistics(traced.graph)
-    fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
+    count_in_place(traced.graph)
+    inside = frozenset().union(*(inlined.inside for inlined in calls))
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
+    fold_products(traced.graph, inside)
+    fold_biases(traced.graph, inside | kept)
+    share_views(traced.graph, inside | kept)
     traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
     sizes.close()
     return traced, function.out_spec, decisions, calls
