@@ -18,7 +18,7 @@ from .differences.program import Observer
 from .functional import call, forward_differentiable, read
 from .joint import differentiate_compiled
 from .noise import LARGEST_NOISE, Coarsest
-from .signature import Latest, signature_of
+from .signature import Arguments, Latest, arguments_of, signature_of
 from .traces import Programs, Traces
 from .transforms import exporting, in_batches_of, outside
 
@@ -168,17 +168,16 @@ class CenteredModel(Anchored):
     def _prepared(self, args, kwargs) -> tuple[Program, dict, dict, list[Tensor]]:
         """The program for a call, tensors at w_0 and differences by name, and the tensors among its inputs."""
         theta = self._thetas()
-        args, kwargs = in_batches_of(theta.values(), (args, kwargs))
-        leaves = pytree.tree_leaves((args, kwargs))
-        inputs = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        arguments = arguments_of(*in_batches_of(theta.values(), (args, kwargs)))
+        inputs = arguments.inputs
         if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
             raise RuntimeError(
                 "an input of CenteredModel requires a gradient, which divided differences do not carry: "
                 'detach it, or wrap with difference="direct" in float64'
             )
         initial = self._initial()
-        program = self._program(args, kwargs, initial)
-        changes = self.buffer_differences()
+        program = self._program(arguments, initial)
+        changes = self.buffer_differences() if self._updated else {}
         return program, initial, theta | {name: changes[name] for name in self._updated}, inputs
 
     def compile(self, backend: Backend = "inductor") -> None:
@@ -208,7 +207,7 @@ class CenteredModel(Anchored):
     def trace(self, *args, **kwargs) -> None:
         """Trace the module in its present mode without running it, which raises what a first call would raise."""
         if self.difference == "divided":
-            self._program(args, kwargs, self._initial())
+            self._program(arguments_of(args, kwargs), self._initial())
 
     @contextmanager
     def observing(self, observe: Observer) -> Iterator[None]:
@@ -237,8 +236,8 @@ class CenteredModel(Anchored):
         programs = list(self._traces)
         return len(programs), sum(program.seconds for program in programs)
 
-    def _program(self, args, kwargs, initial) -> Program:
-        program = self._traces.find(self.structure, initial, args, kwargs, not self.is_compiled)
+    def _program(self, arguments: Arguments, initial) -> Program:
+        program = self._traces.find(self.structure, initial, arguments, not self.is_compiled)
         if program not in self._usable:
             program.check_dependence(set(self.theta))
             updated = self._updated | (program.written & set(self.buffer_differences()))
@@ -267,7 +266,7 @@ class CenteredModel(Anchored):
 
     def _check_rounding(self, initial: dict, args, kwargs) -> None:
         """Refuse what the rounding of the module's own arithmetic would drown."""
-        key = signature_of(self.structure, initial, args, kwargs)
+        key = signature_of(self.structure, initial, arguments_of(args, kwargs))
         if key not in self._roundings:
             with outside(initial, args, kwargs) as example:
                 self._roundings[key] = self._rounding(*example)

@@ -15,7 +15,7 @@ from .differences.derivative import has_gradient_of
 from .differences.pair import is_continuous
 from .differences.trace import UntraceableModule
 from .functional import call, forward_differentiable, jvp, kept_tensors
-from .signature import Latest, signature_of, state_of
+from .signature import Latest, arguments_of, signature_of, state_of
 from .traces import Traces
 from .transforms import check_export, in_batches_of, outside
 
@@ -61,13 +61,13 @@ class LinearizedModel(Anchored):
 
     def forward(self, *args, **kwargs):
         """J(args; w_0) theta (plus f(args; w_0) unless centered), in the structure of the network's output."""
-        leaves = pytree.tree_leaves((args, kwargs))
-        if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+        arguments = arguments_of(args, kwargs)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in arguments.inputs):
             raise RuntimeError(
                 "an input of a linearized model requires a gradient, which torch's forward mode does not give reliably "
                 '(not in a layer norm): detach it, or use CenteredModel(net, alpha, difference="direct") in float64'
             )
-        key = signature_of(self.structure, self._initial(), args, kwargs), state_of(self.structure)
+        key = signature_of(self.structure, self._initial(), arguments), state_of(self.structure)
         if key not in self._usable:
             self._usable[key] = self._jvp_is_right(args, kwargs)
         output, tangent = (self._forward_mode if self._usable[key] else self._traced)(args, kwargs)
@@ -91,12 +91,13 @@ class LinearizedModel(Anchored):
         return output, tangent
 
     def _traced(self, args, kwargs):
-        args, kwargs = in_batches_of(self.theta.values(), (args, kwargs))
-        inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        program, theta = self._traces.find(self.structure, self._initial(), args, kwargs), self.theta()
+        arguments = arguments_of(*in_batches_of(self.theta.values(), (args, kwargs)))
+        program, theta = self._traces.find(self.structure, self._initial(), arguments), self.theta()
         program.check_dependence(set(theta))
         pairs = [Pair(t, theta[name]) if name in theta else t for name, t in self._initial().items()]
-        leaves, spec = pytree.tree_flatten(program(0.0, pairs, inputs), is_leaf=lambda leaf: isinstance(leaf, Pair))
+        leaves, spec = pytree.tree_flatten(
+            program(0.0, pairs, arguments.inputs), is_leaf=lambda leaf: isinstance(leaf, Pair)
+        )
         values = [leaf.primal if isinstance(leaf, Pair) else leaf for leaf in leaves]
         tangents = [leaf.difference if isinstance(leaf, Pair) else _no_tangent(leaf) for leaf in leaves]
         return pytree.tree_unflatten(values, spec), pytree.tree_unflatten(tangents, spec)
@@ -121,7 +122,7 @@ class LinearizedModel(Anchored):
             right = has_gradient_of(function, [initial[name] for name in names], _tangents)
         if stops.decides and right:  # otherwise perhaps at another call: a trace has guards, where it can be made
             with suppress(UntraceableModule):
-                self._traces.find(self.structure, initial, args, kwargs)
+                self._traces.find(self.structure, initial, arguments_of(args, kwargs))
                 return False
         return right and not stops.found and list(map(id, kept_tensors(net))) == before
 

@@ -1,7 +1,8 @@
 """What a trace of a module is good for: the signature of a call, and the module's own state."""
 
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.utils._pytree as pytree
@@ -23,22 +24,51 @@ except TypeError:  # structures of torch 2.6
     HAVE_HASHES = False
 
 
-def signature_of(module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict) -> Hashable:
+class Arguments(NamedTuple):
+    """Those of a call, their leaves as of a pytree, and what tells its structure."""
+
+    args: tuple
+    kwargs: dict
+    leaves: Sequence
+    structure: Hashable
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """The tensors among them."""
+        return [leaf for leaf in self.leaves if isinstance(leaf, Tensor)]
+
+
+def arguments_of(args: tuple, kwargs: dict) -> Arguments:
+    """Of a call; where all are tensors by position, as they mostly are, without walking through a tree."""
+    if not kwargs and all(isinstance(argument, Tensor) for argument in args):
+        return Arguments(args, kwargs, args, len(args))
+    leaves, spec = pytree.tree_flatten((args, kwargs))
+    return Arguments(args, kwargs, leaves, spec if HAVE_HASHES else repr(spec))
+
+
+def signature_of(module: nn.Module, tensors: dict[str, Tensor], arguments: Arguments) -> Hashable:
     """Of a call of ``module`` with its ``tensors``: structure, shapes, types and devices, modes and autocast.
 
     Raises:
         TypeError: an argument is neither a tensor nor hashable, or is an object that holds tensors.
     """
-    leaves, spec = pytree.tree_flatten((args, kwargs))
     device = next(iter(tensors.values())).device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    modes = tuple(m.training for m in module.modules())
-    inputs, weights = (tuple(map(_of_leaf, leaves)) for leaves in (leaves, tensors.values()))
-    return _structure(spec), inputs, weights, modes, autocast
+    modes = tuple([part.training for part in _parts(module)])
+    inputs, weights = (tuple(map(_of_leaf, leaves)) for leaves in (arguments.leaves, tensors.values()))
+    return arguments.structure, inputs, weights, modes, autocast
 
 
-def _structure(spec: pytree.TreeSpec) -> Hashable:
-    return spec if HAVE_HASHES else repr(spec)
+def _parts(module: nn.Module) -> dict[nn.Module, None]:
+    """The module and those in it, each once, in half the time of ``module.modules()``."""
+    found: dict[nn.Module, None] = {}
+    waiting: list[nn.Module | None] = [module]
+    while waiting:
+        part = waiting.pop()
+        if part is not None and part not in found:
+            found[part] = None
+            waiting += part._modules.values()
+    return found
 
 
 def changing_numbers(key: tuple, keys: Iterable[tuple], args: tuple, kwargs: dict) -> tuple[int, list[str]]:
@@ -82,12 +112,8 @@ def _argument(which, place) -> str:
 
 def state_of(module: nn.Module) -> tuple:
     """What its parts keep beside parameters and buffers: rates, counters and flags, which its forward may read."""
-    return tuple(
-        (name, state)
-        for part in module.modules()
-        for name, value in vars(part).items()
-        if name not in OWN and (state := _state(value)) is not UNSEEN
-    )
+    kept = ((name, part.__dict__[name]) for part in _parts(module) for name in sorted(part.__dict__.keys() - OWN))
+    return tuple([(name, state) for name, value in kept if (state := _state(value)) is not UNSEEN])
 
 
 def plain_attributes(part) -> dict[str, Hashable]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .differences import Program, UnsupportedOperator, UntraceableModule
 from .functional import LOCK
-from .signature import Latest, changing_numbers, shapes_of, signature_of, state_of, without_sizes
+from .signature import Arguments, Latest, changing_numbers, shapes_of, signature_of, state_of, without_sizes
 from .transforms import active, check_export, outside
 
 NUMBERS = 8  # traces that differ in Python's numbers alone, at which the user is told
@@ -38,19 +38,18 @@ class Traces:
         self._kept, self._of_any_size, self._warned = Latest(), Latest(), False
 
     def find(
-        self, module: nn.Module, tensors: dict[str, Tensor], args: tuple, kwargs: dict, any_size: bool = True
+        self, module: nn.Module, tensors: dict[str, Tensor], arguments: Arguments, any_size: bool = True
     ) -> Program:
         """The trace of ``module`` for this call; it is made if there is none. One of ``any_size`` cannot be compiled.
 
         Raises:
             UntraceableModule: as :class:`Program` does.
         """
-        key = signature_of(module, tensors, args, kwargs), state_of(module)
-        inputs = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        key, inputs = (signature_of(module, tensors, arguments), state_of(module)), arguments.inputs
         program = self._suitable(key, inputs, any_size)
         if program is None:
             with LOCK:  # another thread may just have made it
-                call = module, tensors, args, kwargs
+                call = module, tensors, arguments.args, arguments.kwargs
                 program = self._suitable(key, inputs, any_size) or self._made(key, any_size, *call)
             if active():
                 program.suits(inputs)  # torch refuses to read a value in a batch
