@@ -1,6 +1,7 @@
 """The linearization of a module at its weights, x -> J(w_0) theta, by forward-mode differentiation."""
 
 import copy
+import functools
 from contextlib import suppress
 
 import torch
@@ -130,7 +131,7 @@ class LinearizedModel(Anchored):
 class _Stops(TorchFunctionMode):
     """Notes whether a gradient is stopped, by detach or by computing without gradients from what has one.
 
-    And whether Python decides by values.
+    And where a tangent that forward mode loses, see :func:`_extremes_lose`; and whether Python decides by values.
     """
 
     DETACH = (Tensor.detach, Tensor.detach_, torch.detach, torch.detach_, Tensor.data.__get__)  # type: ignore[attr-defined]
@@ -138,15 +139,24 @@ class _Stops(TorchFunctionMode):
     def __init__(self):
         super().__init__()
         self.found = self.decides = False
+        self.lossy = ("maximum", "minimum", "max", "min", "fmax", "fmin") if _extremes_lose() else ()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         self.decides = self.decides or function in READS
+        self.found = self.found or getattr(function, "__name__", "") in self.lossy
         if not self.found and (function in self.DETACH or not torch.is_grad_enabled()):
             of_values = isinstance(result, Tensor) and is_continuous(result)
             leaves = pytree.tree_leaves((args, kwargs)) if of_values else ()
             self.found = any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves)
         return result
+
+
+@functools.cache
+def _extremes_lose() -> bool:
+    """Whether the tangent of the larger of two numbers loses its digits beside that of the other, as in torch 2.6."""
+    zero, one, large = torch.tensor([0.0, 1.0, 1e20], device="cpu").unbind()
+    return jvp(torch.maximum, (one, zero), (one, large))[1].item() != 1
 
 
 def _tangents(function, primals, directions):

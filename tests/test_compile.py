@@ -22,6 +22,7 @@ from .training.problems import TEST, TRAIN, assert_same, network, without_times
 
 ALPHAS = (1.0, 30.0, 1e7, math.inf)
 EAGER = "aot_eager"  # traces as any backend does, and compiles nothing
+SAME_SUMS = torch.__version__ >= (2, 7)  # gradients have other strides in a graph of 2.6, and sums of them round anew
 
 
 class Attention(nn.Module):
@@ -111,10 +112,11 @@ def test_the_graph_computes_what_the_interpreter_does(name):
     x = draw()
     for alpha in ALPHAS:
         plain, compiled = (two_steps(model, x, alpha) for model in models)
-        assert_same(compiled, plain) if alpha in (1.0, math.inf) else assert_near(compiled, plain)
+        assert_same(compiled, plain) if alpha in (1.0, math.inf) and SAME_SUMS else assert_near(compiled, plain)
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(torch.__version__ < (2, 7), reason="inductor of torch 2.6 draws other numbers in a dropout")
 @pytest.mark.parametrize("name", CASES)
 def test_inductor_does_too(name):
     build, draw = CASES[name]
@@ -187,7 +189,7 @@ def test_one_graph_of_a_step_computes_what_the_interpreter_does(name):
     models, x = pair_of_models(build), draw()
     for alpha in (1.0, 1e7, math.inf):
         plain, compiled = differentiated(models, x, alpha)
-        assert_same(compiled, plain) if alpha in (1.0, math.inf) else assert_near(compiled, plain)
+        assert_same(compiled, plain) if alpha in (1.0, math.inf) and SAME_SUMS else assert_near(compiled, plain)
 
 
 def test_autocast_holds_for_the_output_of_a_step_alone():

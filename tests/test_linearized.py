@@ -162,6 +162,30 @@ def test_what_forward_mode_does_not_know_has_its_derivative_and_gradient(name):
             torch.testing.assert_close(found, gradients, rtol=1e-7, atol=1e-10)  # of torch's hardsigmoid
 
 
+class Larger(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.a, self.b, self.function = (
+            nn.Parameter(torch.tensor([1.0, 4.0])),
+            nn.Parameter(torch.arange(2.0, 4)),
+            function,
+        )
+
+    def forward(self, x):
+        return x * self.function(self.a, self.b)
+
+
+@pytest.mark.parametrize("function", (torch.maximum, torch.min, torch.fmax))
+def test_a_tangent_keeps_its_digits_beside_a_larger_one(function):
+    net = Larger(function)
+    first = function(net.a, net.b) == net.a
+    for model in (lt.linearize(net), lt.CenteredModel(net, math.inf)):
+        for tangents in ((1e9, 0.3), (0.3, 1e9)):
+            for theta, tangent in zip(model.theta.values(), tangents, strict=True):
+                nn.init.constant_(theta, tangent)
+            assert torch.equal(model(torch.ones(2)), torch.where(first, *model.theta.values()))
+
+
 class Sometimes(nn.Module):
     """Uses the operator where the sum of the inputs is positive, and little of it."""
 

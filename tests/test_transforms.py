@@ -183,7 +183,12 @@ def test_inputs_have_gradients_where_they_are_right(make):
             call()
 
 
-@pytest.mark.parametrize("make", (MAKERS["100"], MAKERS["linearized"]), ids=("100", "linearized"))
+FORWARD_MODE = pytest.mark.skipif(torch.__version__ < (2, 7), reason="what torch 2.6 exports of jvp does not run")
+
+
+@pytest.mark.parametrize(
+    "make", (MAKERS["100"], pytest.param(MAKERS["linearized"], marks=FORWARD_MODE)), ids=("100", "linearized")
+)
 def test_export_of_a_model_that_has_run(make):
     model, x, _ = made(make, mlp)
     with pytest.raises(RuntimeError, match="torch.export of a model that has not run on such inputs: call it"):

@@ -208,8 +208,14 @@ def lstm_layer(x, w_input, w_hidden, b_input, b_hidden, h, c, reverse, *sizes):
     return y, last_h.view_as(h), last_c.view_as(c), y
 
 
-@decomposition(aten.rrelu_with_noise.default, aten.rrelu_with_noise_functional.default)
+@decomposition(aten.rrelu_with_noise.default)
 def randomized_relu(x, noise, lower=0.125, upper=1 / 3, training=False, generator=None):
     """A slope is drawn for every unit, active or not, so that one draw serves both weights."""
     slope = torch.rand_like(x) * (upper - lower) + lower if training else (lower + upper) / 2
     return slope * x + (1 - slope) * torch.relu(x)
+
+
+@decomposition(aten.rrelu_with_noise_functional.default)
+def randomized_relu_with_noise(x, noise, *settings, **generator):
+    """The noise, which only torch's own gradient asks for, is not."""
+    return randomized_relu(x, noise, *settings, **generator), noise

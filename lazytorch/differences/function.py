@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch import autograd_function
 
 from ..transforms import active
 
+#: Whether gradients that nothing asks for may be missing; vmap of torch 2.6, which has no such function, needs zeros.
+MAY_MISS = hasattr(autograd_function, "unpack_outputs")
 TWICE = (
     "the gradient of a model that propagates pairs is not differentiated again (a gradient penalty, a Hessian): use "
     'lazytorch.linearize at alpha = inf, or difference="direct" in float64'
@@ -60,7 +63,7 @@ class _Context:
         self.not_differentiable = tensors
 
     def set_materialize_grads(self, _):
-        """They are not, see :class:`_Transformed`."""
+        """Whether they are is up to :class:`_Transformed`."""
 
 
 class _Transformed(torch.autograd.Function):
@@ -83,16 +86,36 @@ class _Transformed(torch.autograd.Function):
     def setup_context(ctx, inputs, outputs):
         ctx.function, ctx.context, *_ = inputs
         ctx.save_for_backward(*outputs[ctx.context.count :])
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(not MAY_MISS)
 
     @staticmethod
     def backward(ctx, *gradients):
-        count = ctx.context.count
-        if any(gradient is not None for gradient in gradients[count:]):
+        count, saved = ctx.context.count, ctx.saved_tensors
+        if not MAY_MISS:
+            saved = [None if t is None else _Once.apply(t) for t in saved]
+        elif any(gradient is not None for gradient in gradients[count:]):
             raise RuntimeError(TWICE)
         context = copy.copy(ctx.context)
-        context.saved_tensors, context.needs_input_grad = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        context.saved_tensors, context.needs_input_grad = saved, ctx.needs_input_grad[2:]
         return None, None, *ctx.function.backward.__wrapped__(context, *gradients[:count])
+
+
+class _Once(torch.autograd.Function):
+    """A saved tensor as it is, through which no gradient passes."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise RuntimeError(TWICE)
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, value: float = 1) -> Tensor:

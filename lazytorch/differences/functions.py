@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.utils._pytree as pytree
+import torch.utils.checkpoint
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
@@ -18,6 +19,8 @@ from .ends import Ends
 from .function import Function, once_differentiable
 from .pair import UnsupportedOperator, difference, is_continuous, value
 
+#: Keeps what torch 2.6 computes the forward of a checkpoint from again, which a trace never does.
+KEEPS_INPUTS = getattr(torch.utils.checkpoint, "_NoopSaveInputs", None)
 REMEDY = 'compute that outside it, or wrap with difference="direct" in float64'
 
 
@@ -113,7 +116,11 @@ def inlining(calls: list[Inlined]) -> Iterator[None]:
     own = torch.autograd.Function.__dict__["apply"]
 
     def apply(cls, *args, **kwargs):
-        if get_proxy_mode() is None or cls.__module__.startswith("torch."):  # in another thread, or torch's own
+        if get_proxy_mode() is None:  # in another thread
+            return own.__get__(None, cls)(*args, **kwargs)
+        if cls is KEEPS_INPUTS:
+            return cls.forward(*args)
+        if cls.__module__.startswith("torch."):
             return own.__get__(None, cls)(*args, **kwargs)
         return _inline(cls, own, calls, args, kwargs)
 

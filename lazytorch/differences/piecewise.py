@@ -7,9 +7,11 @@ the differences decide.
 import functools
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
+from ..transforms import outside
 from .derivative import derivative
-from .pair import RULES, Pair, continuous, difference, in_range, primal, rule
+from .pair import RULES, Pair, continuous, difference, in_range, primal, rule, varies
 from .pointwise import pointwise, scaled
 from .relu import Gated, rectified
 
@@ -39,32 +41,42 @@ def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
 class _Between(Gated):
     """Of c(x) = min(max(x, low), high): min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps.
 
-    At eps = 0, d where low < a < high. The gradient is 0 on the bounds.
+    At eps = 0, d where low < a < high. The gradient is 0 on the bounds unless they are ``inside``.
     """
 
     @staticmethod
-    def forward(ctx, epsilon, d, a, low, high):
+    def forward(ctx, epsilon, d, a, low, high, inside=False):
+        above_low, below_high = (torch.ge, torch.le) if inside else (torch.gt, torch.lt)
         if epsilon == 0:
-            gate = (a > low) & (a < high)
+            gate = above_low(a, low) & below_high(a, high)
             result = d * gate
         else:
             c = a.clamp(low, high)
             result = torch.sub(a, c).add_(d, alpha=epsilon)
             below, above = low - c, c.neg_().add_(high)
-            gate = (result > below).logical_and_(result < above)
+            gate = above_low(result, below).logical_and_(below_high(result, above))
             result.clamp_(below, above).div_(epsilon)
         ctx.save_for_backward(gate)
         return result
 
 
 @rule(aten.hardtanh)
-def hardtanh(epsilon, out, x, min_val=-1, max_val=1):
-    return in_range(lambda epsilon, a, d: _Between.apply(epsilon, d, a, min_val, max_val), epsilon, *x)
+def hardtanh(epsilon, out, x, min_val=-1, max_val=1, inside=False):
+    return in_range(lambda epsilon, a, d: _Between.apply(epsilon, d, a, min_val, max_val, inside), epsilon, *x)
 
 
 @rule(aten.clamp.default)
 def clamp(epsilon, out, x, min=None, max=None):
-    return hardtanh(epsilon, out, x, -torch.inf if min is None else min, torch.inf if max is None else max)
+    low, high = -torch.inf if min is None else min, torch.inf if max is None else max
+    return hardtanh(epsilon, out, x, low, high, _bounds_move())
+
+
+@functools.cache
+def _bounds_move() -> bool:
+    """Whether torch's gradient of a clamp is 1 on its bounds as in 2.6, or 0 as later; asked outside of any trace."""
+    with outside(), _disable_current_modes(), torch.inference_mode(False), torch.enable_grad():
+        x = torch.zeros((), device="cpu", requires_grad=True)
+        return bool(torch.autograd.grad(x.clamp(0), x)[0])
 
 
 @rule(aten.relu6)
@@ -90,9 +102,16 @@ def _extremum(function, epsilon, out, *arguments):
     These are d + (a - out) / eps, so the differences decide ties; kinks have torch's gradient, as it differentiates.
     """
     if epsilon == 0:
-        return derivative(function, *arguments)
+        return _derivative(function, arguments)
     arguments = [continuous(argument, epsilon, out.dtype) for argument in arguments]
     return function(*(None if argument is None else _moved(epsilon, argument, out) for argument in arguments))
+
+
+def _derivative(function, arguments):
+    """One argument at a time, since torch 2.6 adds to one difference how much the other exceeds it."""
+    moving = [i for i, argument in enumerate(arguments) if varies(argument)]
+    alone = ([a if i == j else primal(a) for j, a in enumerate(arguments)] for i in moving)
+    return functools.reduce(torch.add, (derivative(function, *each) for each in alone))
 
 
 def _moved(epsilon, argument, out):

@@ -78,7 +78,8 @@ class Jacobian(LinearOperator):
             for batch, cotangent in zip(self._batches, cotangents, strict=True):
                 outputs, parameters = self._network(batch)[0], list(self._network.parameters.values())
                 gradients = torch.autograd.grad(outputs, parameters, cotangent, materialize_grads=True)
-                total += torch.cat([gradient.flatten() for gradient in gradients])
+                # Those that torch 2.6 makes of zeros require gradients.
+                total += torch.cat([gradient.detach().flatten() for gradient in gradients])
         return total.cpu().numpy()
 
     @contextmanager

@@ -92,7 +92,8 @@ class ScaledVelocity:
             outputs = self._call(*self._inputs)
         residual = (outputs - self.targets).detach()
         gradients = torch.autograd.grad(outputs, self._parameters, residual, materialize_grads=True)
-        return -torch.cat([gradient.flatten() for gradient in gradients])
+        # Those that torch 2.6 makes of zeros require gradients.
+        return -torch.cat([gradient.detach().flatten() for gradient in gradients])
 
 
 def gradient_flow(

@@ -131,6 +131,9 @@ def test_small_integer_labels_become_int64():
     assert DeviceData(images(), torch.zeros(N, dtype=torch.uint8)).head(2)[1].dtype == torch.int64
 
 
+@pytest.mark.skipif(
+    torch.__version__ < (2, 7) and not torch.cuda.is_available(), reason="torch 2.6 looks for the GPU of a fake tensor"
+)
 @pytest.mark.parametrize("augment", ["none", "flip", "crop_flip"])
 def test_all_tensors_live_on_the_device(augment):
     # Fake tensors refuse to mix devices and to read values, as a synchronisation would.

@@ -46,18 +46,20 @@ def test_the_edge_is_that_of_the_kernel_and_the_catapult_is_beyond_it(lazytorch)
 
 @pytest.mark.parametrize(
     ("index", "summary"),
-    enumerate(
-        (
-            {"toy_error": 2e-9},
-            {"toy_edge_is_4": False},
-            {"toy_known": False},
-            {"lowest": 2.01},
-            {"highest_end": 2.2},
-            {"edge_at_inf": 2.03},
-            {"gains_fall": False},
-            {"lowest_return": 3.9},
-            {"delay": 1.2},
-            {"laziness_ends_at_the_edge": False},
+    list(
+        enumerate(
+            (
+                {"toy_error": 2e-9},
+                {"toy_edge_is_4": False},
+                {"toy_known": False},
+                {"lowest": 2.01},
+                {"highest_end": 2.2},
+                {"edge_at_inf": 2.03},
+                {"gains_fall": False},
+                {"lowest_return": 3.9},
+                {"delay": 1.2},
+                {"laziness_ends_at_the_edge": False},
+            )
         )
     ),
 )

@@ -13,7 +13,7 @@ def composed(**values):
     return compose(OmegaConf.create({"_target_": "lazytorch.experiments.KernelSpectrum", **values}), "spectrum")
 
 
-@pytest.mark.parametrize(("scale", "size"), zip(SCALES, (None, 100, 10), strict=True))
+@pytest.mark.parametrize(("scale", "size"), list(zip(SCALES, (None, 100, 10), strict=True)))
 def test_value_is_that_of_the_scale(scale, size):
     experiment = composed(scale=scale, data={"train_size": "${scaled:null,100,10}"})
     assert experiment.data.train_size == size and experiment.scale == scale

@@ -400,23 +400,26 @@ def test_a_network_that_has_diverged_has_a_kernel_of_no_numbers():
 
 
 def test_precisions_are_exact_within_and_as_they_were_after():
-    backends, seen = torch.backends, []
-    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
-    before = [setting.fp32_precision for setting in settings]
+    cuda, cudnn, seen = torch.backends.cuda.matmul, torch.backends.cudnn, []
+    settings, name, off, on = (cuda, cudnn), "allow_tf32", False, True
+    if hasattr(cuda, "fp32_precision"):  # since torch 2.9
+        settings, name = (cuda, cudnn.conv, cudnn.rnn, torch.backends.mkldnn.matmul), "fp32_precision"
+        off, on = "ieee", "tf32"
+    before = [getattr(setting, name) for setting in settings]
 
     def forward(self, x):
-        seen.append([setting.fp32_precision for setting in settings])
+        seen.append([getattr(setting, name) for setting in settings])
         return self.linear(x)
 
     try:
         for setting in settings:
-            setting.fp32_precision = "tf32"
+            setattr(setting, name, on)
         lt.empirical_ntk(Lambda(forward, linear=nn.Linear(3, 2)), torch.randn(3, 3))
-        assert all(setting.fp32_precision == "tf32" for setting in settings)
+        assert all(getattr(setting, name) == on for setting in settings)
     finally:
         for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
-    assert seen and all(value == "ieee" for values in seen for value in values)
+            setattr(setting, name, value)
+    assert seen and all(value == off for values in seen for value in values)
 
 
 def test_autocast_is_off():

@@ -71,6 +71,16 @@ def test_it_starts_where_the_model_is_and_leaves_it_there():
     torch.testing.assert_close(rest.theta[0], whole.theta[1], rtol=1e-7, atol=1e-9)
 
 
+def test_what_the_network_does_not_use_stays():
+    net, x, y = problem(3)
+    expected = gradient_flow(lt.CenteredModel(net, 10.0), x, y, [1.0]).theta[0]
+    net.register_parameter("unused", torch.nn.Parameter(torch.ones(2, dtype=torch.float64)))
+    model = lt.CenteredModel(net, 10.0)
+    assert next(iter(model.theta)) == "unused"
+    found = gradient_flow(model, x, y, [1.0]).theta[0]
+    torch.testing.assert_close(found, torch.cat([torch.zeros(2, dtype=torch.float64), expected]), rtol=1e-9, atol=1e-12)
+
+
 def test_labels_are_one_hot_targets_and_float32_is_taken_to_float64():
     net, x, _ = problem(3)
     labels = torch.tensor([0, 1, 1])
