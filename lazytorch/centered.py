@@ -56,7 +56,8 @@ class CenteredModel(Anchored):
             (first call) where rounding in the module would be more than a hundredth of what it subtracts.
         UnsupportedOperator: (first call) an operator has no rule, at finite alpha > 1 (a random operator at any
             finite alpha); names operator, module and remedy.
-        UntraceableModule: (first call) Python control flow depends on tensor values.
+        UntraceableModule: (first call) Python control flow depends on values of theta, other than skipping what it
+            does not select.
         RuntimeError: an input requires a gradient, which differences do not carry: use "direct"; or the gradient is
             to be differentiated again (``create_graph=True``): use "direct", or :func:`linearize` at alpha = inf.
     """

@@ -94,7 +94,7 @@ import os, sys
 import torch, lazytorch
 class Odd(torch.nn.Linear):
     def forward(self, x):
-        return torch.special.i0(super().forward(x))
+        return torch.special.erfcx(super().forward(x))
 torch.set_num_threads(1)
 net, x = torch.nn.Linear(3, 2), torch.randn(4, 3)
 for call in {FIRST_CALLS}:

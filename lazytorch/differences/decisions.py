@@ -71,6 +71,21 @@ class Decisions:
             self._taken.append(decision)
         return decision.result
 
+    def depend_on_weights(self, tensor: Tensor) -> bool:
+        """Whether a traced tensor's values do."""
+        left, seen = [node_of(tensor)], set()
+        while left:
+            node = left.pop()
+            if isinstance(node, fx.Node) and node not in seen:
+                seen.add(node)
+                if node.op == "placeholder" and self._number(node) < self._weights:
+                    return True
+                left += node.all_input_nodes
+        return False
+
+    def _number(self, node: fx.Node) -> int:
+        return [other for other in node.graph.nodes if other.op == "placeholder"].index(node)
+
     def _value(self, node: fx.Node) -> Any:
         if node not in self._values:
             self._values[node] = self._evaluated(node)
@@ -81,7 +96,7 @@ class Decisions:
             like = node.meta["val"]
             return torch.ones((), dtype=like.dtype).expand(like.shape)
         if node.op == "placeholder":
-            number = [other for other in node.graph.nodes if other.op == "placeholder"].index(node)
+            number = self._number(node)
             if number < self._weights:
                 raise DependsOnWeights
             return self._inputs[number - self._weights]

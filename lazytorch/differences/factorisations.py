@@ -74,6 +74,65 @@ def _log_determinant(epsilon, x):
     return torch.where(_is_near(epsilon * m).squeeze(-1), near, far).sum(-1)
 
 
+@rule(aten.linalg_lu_factor_ex)
+def lu(epsilon, out, x, *, pivot=True, check_errors=False):
+    """L (I + eps F) and (I + eps G) U, by the factors of I + eps L^-1 P^T D U^-1.
+
+    Where LAPACK permutes otherwise they jump.
+    """
+    if x.primal.shape[-1] != x.primal.shape[-2]:
+        reason = "the LU factors of a matrix that is not square have no rule at finite alpha"
+        return _derivative_only(epsilon, reason, aten.linalg_lu_factor_ex.default, x)
+    pivots = torch.linalg.lu_factor(x.value(epsilon), pivot=pivot)[1]
+
+    def function(x):
+        return torch.linalg.lu_factor(x, pivot=pivot)[0]
+
+    def formula(epsilon, x):
+        start, d = out[0], _permutation(*out[:2]).mT @ x.difference
+        m = torch.linalg.solve_triangular(start, d, upper=False, unitriangular=True)
+        m = torch.linalg.solve_triangular(start, m, upper=True, left=False)
+        below, above = _lu_of_move(epsilon, m)
+        near = (start.tril(-1) @ below).tril(-1) + below + above @ start.triu()
+        if epsilon == 0:
+            return near
+        kept = _is_near(epsilon * m) & (pivots == out[1]).all(-1)[..., None, None]
+        return torch.where(kept, near, (function(x.value(epsilon)) - start) / epsilon)
+
+    return apply(formula, function, epsilon, x), pivots, None
+
+
+def _lu_of_move(epsilon, m):
+    """F, below the diagonal, and G, of the factors of I + eps M without permutations.
+
+    Outside the diagonal they are the factors over eps, on it m_ii - eps sum_(k<i) f_ik g_ki.
+    """
+    diagonal = m.diagonal(dim1=-2, dim2=-1)
+    if epsilon == 0:
+        return m.tril(-1), m.triu()
+    factors, _ = torch.linalg.lu_factor(_identity(m) + epsilon * m)
+    left, above = factors.tril(-1) / epsilon, factors.triu(1) / epsilon
+    return left, above + torch.diag_embed(diagonal - epsilon * (left * above.mT).sum(-1))
+
+
+@decomposition(aten.linalg_lu.default)
+def lu_of_three(x, pivot=True):
+    return torch.lu_unpack(*torch.linalg.lu_factor(x)) if pivot else NotImplemented
+
+
+@decomposition(aten.lu_unpack.default)
+def lu_unpack(factors, pivots, unpack_data=True, unpack_pivots=True):
+    """Of a square matrix, the permutation by itself."""
+    if not unpack_data or not unpack_pivots or factors.shape[-1] != factors.shape[-2]:
+        return NotImplemented
+    return _permutation(factors, pivots), factors.tril(-1) + _identity(factors), factors.triu()
+
+
+def _permutation(factors, pivots):
+    like = torch.zeros(factors.shape, dtype=factors.dtype, device=factors.device)
+    return torch.lu_unpack(like, pivots, unpack_data=False)[0]
+
+
 @rule(aten.linalg_cholesky_ex)
 def cholesky(epsilon, out, x, *, upper=False, check_errors=False):
     """L H, where I + eps H is the factor of I + eps L^-1 D L^-H."""

@@ -1,8 +1,10 @@
 """Functions of matrices: inverses, linear systems, the exponential. A and B = A + eps D are the values at w_0 and w."""
 
+import functools
+
 import torch
 
-from .pair import as_pair, rule, value
+from .pair import apply, as_pair, rule, value
 
 aten = torch.ops.aten
 
@@ -20,6 +22,41 @@ def solve(epsilon, out, x, right, *, left=True, check_errors=False):
     vector = right.dim() == d.dim() - 1
     moved = (d @ out[0].unsqueeze(-1)).squeeze(-1) if vector else d @ out[0] if left else out[0] @ d
     return torch.linalg.solve(value(x, epsilon), right - moved, left=left), None, None, None
+
+
+@rule(aten.linalg_pinv.atol_rtol_tensor)
+def pseudoinverse(epsilon, out, x, **options):
+    """-B+ D A+ + B+ B+^H D^H (I - A A+) + (I - B+ B) D^H A+^H A+ (Wedin 1973), whatever the ranks.
+
+    Its terms are larger than both pseudoinverses where the move is; there they are subtracted.
+    """
+    function = functools.partial(torch.linalg.pinv, **options)
+
+    def formula(epsilon, x):
+        a, d = map(_read_of_hermitian, x) if options.get("hermitian") else x
+        b, start, end = torch.add(a, d, alpha=epsilon), out, function(x.value(epsilon))
+        beyond = end @ (end.mH @ _outside(start.mH, a.mH, d).mH)
+        before = _outside(end, b, d.mH @ start.mH @ start)
+        near = beyond + before - end @ (d @ start)
+        if epsilon == 0:
+            return near
+        move, *sizes = (torch.linalg.matrix_norm(t, keepdim=True) for t in (epsilon * d, start, end))
+        return torch.where(move * torch.minimum(*sizes) <= 1, near, (end - start) / epsilon)
+
+    return apply(formula, function, epsilon, x)
+
+
+def _outside(inverse, x, y):
+    """(I - X+ X) Y; a projection that is 0 but for its rounding is 0."""
+    if x.shape[-1] > x.shape[-2]:
+        return y - inverse @ (x @ y)
+    projection = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device) - inverse @ x
+    nothing = torch.linalg.matrix_norm(projection, keepdim=True) < 0.5
+    return projection.masked_fill(nothing, 0) @ y
+
+
+def _read_of_hermitian(x):
+    return x.tril() + x.tril(-1).mH
 
 
 @rule(aten.linalg_matrix_exp)

@@ -45,6 +45,7 @@ from . import (  # noqa: F401 (they register rules)
 )
 from .derivative import derivative
 from .ends import LARGE, Ends, as_difference, as_ends, at_both, follows_rule, is_random, needs_rule
+from .lists import length_of
 from .pair import (
     ROUNDINGS,
     Discrete,
@@ -94,6 +95,7 @@ class Program:
         self._ends = {call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)}
         inside = frozenset().union(*(call.inside for call in calls))
         self._stopped = inside | {node for node in self.nodes if node.meta.get("stopped")}
+        self._of_lists = _of_lists(self.nodes)
         self.relus = _relus(self.nodes, module)
         self._views, self._factors = self._weights({name for name, _ in module.named_parameters()})
         self._rereads = batch_norm.rereads(self.nodes)
@@ -211,23 +213,24 @@ class Program:
 
     def _run(self, node, epsilon: float, values: dict, record: dict | None):
         args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
-        if not isinstance(node.target, torch._ops.OpOverload):
-            return node.target(*args, **kwargs)  # getitem
-        if record is None:
-            out = _at_w_0(node, values)
-        elif node in record:
-            out = record[node]
-        else:
-            out = record[node] = _at_w_0(node, values)
-        varying = [values[argument] for argument in node.all_input_nodes if varies(values[argument])]
-        if not varying:
-            return out
         try:
+            if not isinstance(node.target, torch._ops.OpOverload):
+                return _in_python(node.target, args)
+            if record is None or node in self._of_lists:
+                out = _at_w_0(node, values)
+            elif node in record:
+                out = record[node]
+            else:
+                out = record[node] = _at_w_0(node, values)
+            varying = [values[argument] for argument in node.all_input_nodes if varies(values[argument])]
+            if not varying:
+                return out
             with torch.no_grad() if node in self._stopped else nullcontext():
                 return _moved(node.target, epsilon, out, varying, args, kwargs)
         except UnsupportedOperator as error:
             module = node.meta.get("module") or "(root)"
-            raise UnsupportedOperator(f"operator {node.target} (in module '{module}'): {error}") from error
+            name = node.target if isinstance(node.target, torch._ops.OpOverload) else node.target.__name__
+            raise UnsupportedOperator(f"operator {name} (in module '{module}'): {error}") from error
 
     def _keep_overwritten(self, values: dict, record: dict) -> None:
         """Later runs must find buffers at w_0, and inputs that the module changes, as the first run did."""
@@ -259,6 +262,13 @@ def _active(x, epsilon: float) -> tuple[Tensor, Tensor]:
 def _at_w_0(node, values: dict):
     args, kwargs = map_arg((node.args, node.kwargs), lambda argument: primal(values[argument]))
     return node.target(*args, **kwargs)
+
+
+def _in_python(function, args: tuple):
+    """What a graph calls beside operators: the making of lists, and what Python does with tuples and numbers."""
+    if any(isinstance(argument, Ends) and not isinstance(argument.primal, Tensor) for argument in args):
+        return at_both(function, function(*map(primal, args)), args, {})
+    return function(*args)
 
 
 def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
@@ -318,6 +328,13 @@ def _last_uses(nodes: list, ends: dict) -> dict:
     for node, user in last.items():
         uses.setdefault(user, []).append(node)
     return uses
+
+
+def _of_lists(nodes: list) -> set:
+    """The nodes whose sizes, by what theta selects at w, differ from run to run; and what reads them, as it rounds."""
+    leaves = {node: pytree.tree_leaves(node.meta.get("val")) for node in nodes if node.op == "call_function"}
+    lists = {node for node, own in leaves.items() if any(isinstance(leaf, Tensor) and length_of(leaf) for leaf in own)}
+    return lists | {node for node in leaves if lists.intersection(node.all_input_nodes)}
 
 
 def _relus(nodes: list, module: torch.nn.Module) -> dict:

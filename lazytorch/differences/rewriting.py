@@ -1,6 +1,7 @@
 """What is changed in a traced graph, so that differences can go through it, and as cheaply as in plain training."""
 
 import torch
+from torch.fx.node import map_arg
 
 from .pair import is_continuous
 
@@ -72,8 +73,8 @@ def fold_products(graph, inside: frozenset) -> None:
         (batch, n, _), (k, m) = left.meta["val"].shape, matrix.meta["val"].shape
         with graph.inserting_before(node):
             rows = batch * n if _fixed(batch, n) else -1
-            flat = _call(graph, aten.reshape.default, (left, [rows, k]), node.meta)
-            product = _call(graph, aten.mm.default, (flat, matrix), node.meta)
+            flat = call(graph, aten.reshape.default, (left, [rows, k]), node.meta)
+            product = call(graph, aten.mm.default, (flat, matrix), node.meta)
             sizes = [_size(graph, left, dim) for dim in range(2)]
         node.target, node.args = aten.reshape.default, (product, [*sizes, m])
 
@@ -95,7 +96,7 @@ def fold_biases(graph, inside: frozenset) -> None:
         if not _added_to_rows(node, rows, product, bias) or inside & {rows, product}:
             continue
         with graph.inserting_before(product):
-            biased = _call(graph, aten.addmm.default, (bias, *product.args), product.meta)
+            biased = call(graph, aten.addmm.default, (bias, *product.args), product.meta)
         product.replace_all_uses_with(biased)
         node.replace_all_uses_with(rows if rows is not product else biased)
 
@@ -105,8 +106,9 @@ def _added_to_rows(node, rows, product, bias) -> bool:
         return False
     if set(rows.users) != {node} or (rows is not product and set(product.users) != {rows}):
         return False
-    (size,), types = product.meta["val"].shape[1:], {n.meta["val"].dtype for n in (node, product, bias)}
-    return bias.meta["val"].shape == rows.meta["val"].shape[-1:] == (size,) and len(types) == 1
+    shapes = bias.meta["val"].shape, rows.meta["val"].shape[-1:], product.meta["val"].shape[1:]
+    types = {n.meta["val"].dtype for n in (node, product, bias)}
+    return all(_fixed(*shape) and shape == shapes[0] for shape in shapes) and len(types) == 1
 
 
 def _fixed(*sizes) -> bool:
@@ -116,11 +118,12 @@ def _fixed(*sizes) -> bool:
 def _size(graph, node, dim: int):
     """Of a tensor along one dimension: a number, or the node that tells it."""
     size = node.meta["val"].shape[dim]
-    return size if _fixed(size) else _call(graph, aten.sym_size.int, (node, dim), node.meta)
+    return size if _fixed(size) else call(graph, aten.sym_size.int, (node, dim), node.meta)
 
 
-def _call(graph, operator, args: tuple, meta: dict):
-    node = graph.call_function(operator, args)
-    values = [argument.meta["val"] if isinstance(argument, torch.fx.Node) else argument for argument in args]
-    node.meta = meta | {"val": operator(*values)}
+def call(graph, operator, args: tuple, meta: dict, kwargs: dict | None = None):
+    """A new node, with the ``meta`` of that in whose place it comes."""
+    node = graph.call_function(operator, args, kwargs)
+    args, kwargs = map_arg((args, kwargs or {}), lambda argument: argument.meta["val"])
+    node.meta = meta | {"val": operator(*args, **kwargs)}
     return node

@@ -34,6 +34,10 @@ class Sizes:
             self._traced.append((environment, stand_ins[weights:]))
             yield stand_ins
 
+    def forget(self) -> None:
+        """A trace that has failed."""
+        self._traced = []
+
     def close(self) -> None:
         """Keep of the trace what :meth:`hold` needs."""
         for environment, inputs in self._traced:

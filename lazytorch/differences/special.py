@@ -1,10 +1,13 @@
 """Special functions without an addition theorem, by the mean of their derivative from a to b = a + eps d."""
 
+import functools
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from .pair import Pair, apply, difference, primal, rule, value
+from .pair import RULES, Pair, apply, difference, primal, rule, value
 from .pointwise import pointwise
 
 aten = torch.ops.aten
@@ -39,13 +42,54 @@ def lgamma(epsilon, x):
 
 @pointwise(aten.digamma)
 def digamma(epsilon, x):
-    return _mean_slope(epsilon, x, torch.digamma, _trigamma, _to_a_pole(x.primal))
+    return _polygamma(0, epsilon, x)
 
 
-def _trigamma(t: Tensor) -> Tensor:
-    """By Hurwitz's zeta function and reflection, as torch's own has an error of 1e-9."""
-    of_positive = torch.special.zeta(2, torch.where(t > 0, t, 1 - t))
-    return torch.where(t > 0, of_positive, (torch.pi / torch.sin(torch.pi * t)).square() - of_positive)
+@rule(aten.polygamma)
+def polygamma(epsilon, out, n, x):
+    return apply(functools.partial(_polygamma, n), functools.partial(torch.polygamma, n), epsilon, x)
+
+
+def _polygamma(n: int, epsilon, x):
+    function, slope = (functools.partial(_of_order, order) for order in (n, n + 1))
+    return _mean_slope(epsilon, x, function, slope, _to_a_pole(x.primal))
+
+
+def _of_order(n: int, t: Tensor) -> Tensor:
+    """By Hurwitz's zeta function, as torch's own trigamma has an error of 1e-9."""
+    return (-1) ** (n + 1) * math.factorial(n) * torch.special.zeta(n + 1, t) if n else torch.digamma(t)
+
+
+@pointwise(aten.i0)
+def bessel0(epsilon, x):
+    return _mean_slope(epsilon, x, torch.special.i0, torch.special.i1, _far(x))
+
+
+@pointwise(aten.special_i1)
+def bessel1(epsilon, x):
+    return _mean_slope(epsilon, x, torch.special.i1, _slope_of_bessel1, _far(x))
+
+
+@pointwise(aten.special_i0e)
+def scaled_bessel0(epsilon, x):
+    """Of |x|, as it has a kink at 0."""
+    x = Pair(x.primal.abs(), RULES[aten.abs](epsilon, x.primal.abs(), x))
+    return _mean_slope(epsilon, x, torch.special.i0e, lambda t: torch.special.i1e(t) - torch.special.i0e(t), _far(x))
+
+
+def _slope_of_bessel1(t: Tensor) -> Tensor:
+    return torch.special.i0(t) - torch.where(t == 0, 0.5, torch.special.i1(t) / t)
+
+
+def _far(x: Pair) -> Tensor:
+    """Of functions without a singularity that change by a factor e over a distance of 1."""
+    return torch.full_like(x.primal, 8)
+
+
+@pointwise(aten.special_ndtri)
+def quantile(epsilon, x):
+    """Of the normal distribution."""
+    return _mean_slope(epsilon, x, torch.special.ndtri, _slope_of_quantile, torch.minimum(x.primal, 1 - x.primal))
 
 
 @pointwise(aten.erfinv)

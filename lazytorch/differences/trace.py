@@ -8,6 +8,7 @@ import copy
 import pickle
 import random
 import traceback
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy
@@ -25,10 +26,13 @@ from .averages import keep_number_of_batches
 from .decisions import READS, Decisions, DependsOnWeights, where
 from .decompositions import decompositions
 from .functions import inlining
+from .lists import list_more, list_selected, size_of_list
 from .next_call import attributes_of, changed_since, next_call, same_function
-from .pair import UnsupportedOperator
+from .pair import UnsupportedOperator, is_continuous
 from .rewriting import count_in_place, fold_biases, fold_products, free_strides, share_views, update_statistics
 from .sizes import OF_ANY_SIZE, Sizes
+from .supposing import Suppositions
+from .trial import comes_to_nothing
 
 aten = torch.ops.aten
 
@@ -40,9 +44,9 @@ class UntraceableModule(RuntimeError):
 class _Watch(TorchFunctionMode):
     """Takes decisions, marks the nodes through which gradients are stopped, and refuses what a trace would lose."""
 
-    def __init__(self, decisions: Decisions, sizes: Sizes, running: list[str]):
+    def __init__(self, decisions: Decisions, sizes: Sizes, running: list[str], suppositions: Suppositions):
         super().__init__()
-        self.decisions, self.sizes, self.running = decisions, sizes, running
+        self.decisions, self.sizes, self.running, self.suppositions = decisions, sizes, running, suppositions
 
     def __torch_function__(self, function, types, args: tuple = (), kwargs=None):
         if torch.compiler.is_dynamo_compiling():  # flex_attention or cond: torch 2.6 cannot follow what this does
@@ -61,13 +65,15 @@ class _Watch(TorchFunctionMode):
             return packed.call(function, args[0], self._decide(torch.Tensor.tolist, args[1:2], {}), *args[2:])
         if function == torch.Tensor.data.__get__:  # pyright: ignore[reportAttributeAccessIssue]
             raise UntraceableModule(f"the module takes a tensor's .data, which a trace does not follow: {REMEDY}")
-        if self.sizes.any:
-            function = OF_ANY_SIZE.get(function, function)
-        return function(*args, **(kwargs or {}))
+        if function in OF_ANY_SIZE and (self.sizes.any or (args and size_of_list(args[0]) is not None)):
+            function = OF_ANY_SIZE[function]
+        return self.suppositions.call(function, args, kwargs or {})
 
     def _decide(self, function, args, kwargs):
         if function is torch.Tensor.item and args[0].is_floating_point():
             return function(*args, **kwargs)  # a number that the trace computes
+        if (answer := self.suppositions.answer(function, args)) is not None:
+            return answer
         try:
             return self.decisions.take(function, args, kwargs)
         except DependsOnWeights as error:
@@ -112,9 +118,20 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes):
         UntraceableModule: Python control flow depends on tensor values or on Python's random numbers, or the module
             runs but cannot be traced.
     """
+    try:
+        return _trace(module, tensors, args, kwargs, sizes, suppose=False)
+    except UntraceableModule as error:
+        sizes.forget()
+        with suppress(UntraceableModule):
+            return _trace(module, tensors, args, kwargs, sizes, suppose=True)
+        raise error from error.__cause__
+
+
+def _trace(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, suppose: bool):
+    """Where they ``suppose`` so, Python's decisions on whether the weights select anything find that they do."""
 
     def trace_of(prepared, sizes):
-        return _traced(prepared, tensors, args, kwargs, sizes, lambda: _run_once(module, tensors, args, kwargs))
+        return _traced(module, prepared, tensors, args, kwargs, sizes, suppose)
 
     copied = copy.deepcopy(module)  # it may keep tensors of its forward, which are not real here
     before = attributes_of(copied)
@@ -137,15 +154,17 @@ def _computes(traced, trace_again) -> bool:
         return False
 
 
-def _traced(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, run_once):
+def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, suppose: bool):
+    """Of ``module``, a copy of the ``original``."""
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     keep_number_of_batches(module)
     decisions, calls, running = Decisions(len(tensors), inputs), [], _name_nodes(module)
-    function = _Flat(module, list(tensors), leaves, in_spec, _Watch(decisions, sizes, running))
+    suppositions = Suppositions(decisions, suppose)
+    function = _Flat(module, list(tensors), leaves, in_spec, _Watch(decisions, sizes, running, suppositions))
     example = [t.detach() for t in (*tensors.values(), *inputs)]
-    with _own_random_numbers(module), _refusals(module, running, run_once):
-        traced = _trace_once(function, example, sizes, decisions, calls)
+    with _own_random_numbers(module), _refusals(module, running, lambda: _run_once(original, tensors, args, kwargs)):
+        traced = _trace_once(function, example, sizes, decisions, suppositions, calls)
     free_strides(traced.graph)
     update_statistics(traced.graph)
     count_in_place(traced.graph)
@@ -154,9 +173,49 @@ def _traced(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, run_
     fold_products(traced.graph, inside)
     fold_biases(traced.graph, inside | kept)
     share_views(traced.graph, inside | kept)
-    traced.graph.eliminate_dead_code(lambda node: node in kept or node.is_impure())
+    _keep(traced.graph, lambda node: node in kept or suppositions.concern(node))
+    if list_selected(traced.graph) or suppositions:
+        _try_lists(original, function, traced, example, suppositions)
+    _keep(traced.graph, kept.__contains__)
     sizes.close()
     return traced, function.out_spec, decisions, calls
+
+
+def _moved(weight):
+    """Elsewhere, as at w_0 a last layer may be 0."""
+    return weight + torch.randn_like(weight) * (weight.std(correction=0) / 4 + 0.01)
+
+
+def _keep(graph, wanted: Callable) -> None:
+    """The nodes that are, and all that is used."""
+    graph.eliminate_dead_code(lambda node: wanted(node) or node.is_impure())
+
+
+def _try_lists(module, function: "_Flat", traced, example: list, suppositions: Suppositions) -> None:
+    """Let the trace list more than is selected, if that comes to nothing.
+
+    Raises:
+        UntraceableModule: it does not, and the trace supposes so.
+    """
+
+    def run(*tensors):
+        weights, args, kwargs = function.arguments(tensors)
+        return call(copy.deepcopy(module), weights, args, kwargs)
+
+    traced.recompile()
+    parameters = dict(module.named_parameters())
+    with torch.random.fork_rng({t.device for t in example if t.is_cuda}), forward_differentiable():
+        names = function.names + [None] * (len(example) - len(function.names))
+        moves = [name in parameters and is_continuous(t) for name, t in zip(names, example, strict=True)]
+        moved = [_moved(t) if move else t for t, move in zip(example, moves, strict=True)]
+        harmless = comes_to_nothing(traced, suppositions, moved, run)
+    if suppositions and not harmless:
+        raise UntraceableModule(
+            f"{type(module).__name__} decides in Python whether the weights select anything, and where they do not it "
+            f"computes something else: {TENSORS}"
+        )
+    if harmless:
+        list_more(traced.graph)
 
 
 #: What a graph can return, beside plain values.
@@ -170,11 +229,14 @@ class _Flat:
         self.module, self.names, self.leaves, self.in_spec, self.watch = module, names, leaves, in_spec, watch
         self.out_spec: pytree.TreeSpec  # of the last call
 
-    def __call__(self, *tensors) -> list:
-        weights = dict(zip(self.names, tensors, strict=False))
+    def arguments(self, tensors: Sequence) -> tuple[dict, tuple, dict]:
+        """Weights by name, and what the module is called with."""
         arrived = iter(tensors[len(self.names) :])
         filled = [next(arrived) if isinstance(leaf, torch.Tensor) else leaf for leaf in self.leaves]
-        args, kwargs = pytree.tree_unflatten(filled, self.in_spec)
+        return dict(zip(self.names, tensors, strict=False)), *pytree.tree_unflatten(filled, self.in_spec)
+
+    def __call__(self, *tensors) -> list:
+        weights, args, kwargs = self.arguments(tensors)
         with self.watch:
             outputs, self.out_spec = pytree.tree_flatten(call(self.module, weights, args, kwargs))
             outputs = [leaf if isinstance(leaf, TRACED) or type(leaf) in PLAIN else None for leaf in outputs]
@@ -182,7 +244,9 @@ class _Flat:
         return outputs
 
 
-def _trace_once(function: _Flat, example: list, sizes: Sizes, decisions: Decisions, calls: list):
+def _trace_once(
+    function: _Flat, example: list, sizes: Sizes, decisions: Decisions, suppositions: Suppositions, calls: list
+):
     # A compiled module is traced as the module it was compiled from.
     eager = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
     with torch.enable_grad(), forward_differentiable(), eager, inlining(calls):
@@ -190,10 +254,9 @@ def _trace_once(function: _Flat, example: list, sizes: Sizes, decisions: Decisio
         decisions.close(traced)
         in_place = any(map(_is_in_place, traced.graph.nodes))  # in a composite that functionalize does not look into
         if in_place or any(node.target is flex_attention for node in traced.graph.nodes):
-            if calls:
-                raise UntraceableModule(
-                    f"it works in place, or by flex_attention, beside an autograd.Function: {TENSORS}"
-                )
+            if calls or suppositions:
+                beside = "an autograd.Function" if calls else "decisions on what the weights select"
+                raise UntraceableModule(f"it works in place, or by flex_attention, beside {beside}: {TENSORS}")
             traced = _functional(_Relabelling(traced).run, example, sizes)
     for node in traced.graph.nodes:
         if isinstance(node.target, torch._ops.HigherOrderOperator):

@@ -187,7 +187,7 @@ class Statistic(nn.Linear):
         if self.training:
             self.seen.copy_(0.5 * self.seen + 0.5 * y.exp().mean(0))
             return y
-        return y * torch.special.i0(self.seen)
+        return y * torch.special.erfcx(self.seen)
 
 
 def test_an_operator_that_comes_to_depend_on_theta_is_refused_then():
@@ -195,7 +195,7 @@ def test_an_operator_that_comes_to_depend_on_theta_is_refused_then():
     x = torch.randn(5, 3)
     model.eval()(x)
     model.train()(x)
-    with pytest.raises(lt.UnsupportedOperator, match="aten.i0"):
+    with pytest.raises(lt.UnsupportedOperator, match="aten.special_erfcx"):
         model.eval()(x)
 
 

@@ -1,0 +1,143 @@
+"""Whether what is listed without being selected changes nothing, as where a mixture computes its experts row by row.
+
+A trace may suppose that every list has elements, as if every expert had rows: an empty one is given one. What Python
+skips at an empty list must come to nothing then. Both are tried at w_0, the second with other choices than the module's
+own, by which every expert goes without rows in turn; every random number is 1.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+import torch.utils._pytree as pytree
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .lists import listed, listed_with_more, listed_with_others
+from .pair import is_continuous
+from .supposing import Suppositions
+
+aten = torch.ops.aten
+
+#: At most so many times others are chosen, until all that is supposed has been seen to be otherwise.
+TRIALS = 4
+#: Operators that choose.
+CHOOSING = (aten.topk.default, aten.max.dim, aten.argmax.default, aten.sort.default, aten.sort.stable)
+
+
+@torch.no_grad()
+def comes_to_nothing(
+    traced: fx.GraphModule, suppositions: Suppositions, example: list[Tensor], run: Callable[..., Any]
+) -> bool:
+    """Whether the lists of a trace may hold more than is selected, and whatever it supposes makes no difference.
+
+    ``run`` is the module itself as a function of the tensors of the ``example``.
+    """
+    if any(isinstance(t, FakeTensor) for t in example):
+        return True  # a rehearsal
+    with suppress(Exception):  # of what has no elements, say
+        with _Altered():
+            ways = (lambda mask: listed(_not_all(mask)), lambda mask: listed_with_others(_not_all(mask)))
+            if not _agree(*(_Trial(traced, way).on(example) for way in ways)):
+                return False
+        unseen = {node for node in traced.graph.nodes if suppositions.test_of(node)}
+        for number in range(TRIALS):
+            if not unseen:
+                return True
+            trial = _Trial(traced, listed_with_more, suppositions)
+            with _Altered(number):
+                if not _agree(trial.on(example), _on(example, run)):
+                    return False
+            unseen -= trial.otherwise
+        return not unseen
+    return False
+
+
+def _not_all(mask: Tensor) -> Tensor:
+    """The mask, or half of it where it is all true, so that there are others."""
+    half = (torch.arange(mask.numel(), device=mask.device) < mask.numel() // 2).view_as(mask)
+    return mask & (half | ~mask.all())
+
+
+def _on(example: list[Tensor], run: Callable) -> list:
+    """What it returns, and what the tensors are afterwards."""
+    tensors = [t.clone() for t in example]
+    return [*pytree.tree_leaves(run(*tensors)), *tensors]
+
+
+class _Trial(fx.Interpreter):
+    """Runs a trace, its lists made in a certain ``way``; notes what is ``otherwise`` than it supposes."""
+
+    def __init__(self, traced: fx.GraphModule, way: Callable, suppositions: Suppositions | None = None):
+        super().__init__(traced)
+        self._way, self._suppositions, self.otherwise = way, suppositions, set()
+
+    def on(self, example: list[Tensor]) -> list:
+        return _on(example, self.run)
+
+    def run_node(self, node):
+        if node.target is listed:
+            (value,), _ = self.fetch_args_kwargs_from_env(node)
+            result = self._way(value)
+        else:
+            value = result = super().run_node(node)
+        if self._suppositions and (test := self._suppositions.test_of(node)) and not test(value):
+            self.otherwise.add(node)
+        return result
+
+
+class _Altered(TorchDispatchMode):
+    """Random numbers are 1, and some candidates are out of the running: others for each ``number``."""
+
+    def __init__(self, number: int | None = None):
+        super().__init__()
+        self._number = number
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in CHOOSING and self._number is not None and args[0].is_floating_point():
+            return _chosen(function, self._number, args, kwargs)
+        out = function(*args, **kwargs)
+        if function is aten.native_dropout.default:
+            return args[0] / (1 - args[1]), torch.ones_like(out[1])
+        return out.fill_(1) if torch.Tag.nondeterministic_seeded in function.tags else out
+
+
+def _chosen(function, number: int, args: tuple, kwargs: dict):
+    """As many as can be are out, in a window that moves with the number."""
+    x, given = args[0], {a.name: a.default_value for a in function._schema.arguments}
+    given |= dict(zip(given, args, strict=False)) | kwargs
+    dim, largest = given["dim"], given.get("largest", given.get("descending", True))
+    if dim is None or not x.dim():
+        return function(*args, **kwargs)
+    size = x.shape[dim]
+    out = size - given.get("k", size // 2 if "sort" in str(function) else 1)
+    places = torch.arange(size, device=x.device)
+    window = (places - number * out) % size < out
+    window = window.view([-1] + [1] * (x.dim() - 1 - dim % x.dim()))
+    found = function(x.masked_fill(window, -torch.inf if largest else torch.inf), *args[1:], **kwargs)
+    if isinstance(found, Tensor):
+        return found
+    indices = found[1]
+    if indices.dim() < x.dim():
+        return x.gather(dim, indices.unsqueeze(dim)).squeeze(dim), indices
+    return x.gather(dim, indices), indices
+
+
+def _agree(left: list, right: list) -> bool:
+    return len(left) == len(right) and all(map(_close, left, right))
+
+
+def _close(left, right) -> bool:
+    """Up to rounding, which is that of products of other sizes; what is None was no tensor."""
+    if left is None or right is None:
+        return True
+    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+        return left == right
+    if not is_continuous(left):
+        return torch.equal(left, right)
+    precision = torch.finfo(left.dtype).eps ** (2 / 3)
+    size = left[left.isfinite()].abs().amax().item() if left.isfinite().any() else 0.0
+    return torch.allclose(left, right, rtol=precision, atol=precision * size, equal_nan=True)
