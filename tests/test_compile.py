@@ -15,6 +15,7 @@ from lazytorch.compiled import Graph
 from lazytorch.differences import pair
 from lazytorch.differences.program import Program
 from lazytorch.joint import Step
+from lazytorch.selected import Selected
 from lazytorch.training import fit_together
 from lazytorch.training.objective import converting, cross_entropy, mse
 
@@ -36,6 +37,19 @@ class Attention(nn.Module):
     def forward(self, tokens):
         scores = self.head(self.block(self.dropout(self.embedding(tokens))))
         return {"scores": scores.amax(1) * torch.tensor([0.5, 1.0, 2.0]), "best": scores.argmax(-1), "classes": 3}
+
+
+class Edges(nn.Embedding):
+    """Sums along the edges that lead to another node, of the nodes that have any; its factors are no buffer."""
+
+    def __init__(self):
+        super().__init__(5, 4)
+        self.factors = torch.rand(4)
+
+    def forward(self, edges):
+        edges = edges[:, edges[0] != edges[1]]
+        sums = self.weight.index_add(0, edges[0], self.weight[edges[1]].sin() * self.factors)
+        return sums[torch.zeros(5, dtype=torch.bool).index_fill(0, edges[0], True)].square().mean(0).expand(2, 4)
 
 
 class Masking(nn.Linear):
@@ -198,6 +212,19 @@ def test_autocast_holds_for_the_output_of_a_step_alone():
     assert not torch.equal(plain[0][1], exact[0][1]) and plain[0][0].dtype == torch.float32
 
 
+def test_what_is_selected_of_the_inputs_is_of_any_number(runs):
+    plain, compiled = models = pair_of_models(Edges)
+    for edges in ([[0, 1, 2, 3, 4], [1, 0, 2, 4, 3]], [[0, 1, 2, 3, 4], [4, 1, 2, 3, 3]]):
+        edges = torch.tensor(edges)
+        for alpha in (1.0, 1e7):
+            assert_near(*(two_steps(model, edges, alpha) for model in (compiled, plain)))
+            before, after = differentiated(models, edges, alpha)
+            assert_near(after, before)
+        made = len(runs)
+        compiled(edges.flip(1))  # as many, others
+        assert len(runs) == made
+
+
 def test_what_is_frozen_or_out_of_reach_has_no_gradient():
     class Halved(nn.Sequential):
         def forward(self, x):
@@ -339,7 +366,7 @@ def test_training_takes_the_same_steps(options):
     assert_same(compiled.model.state_dict(), plain.model.state_dict())
     assert compiled.member.settings.compile and not plain.member.settings.compile
     kinds = {type(graph) for p in compiled.model.share_traces(None) for graph in p.compiled.values()}
-    assert kinds == {Graph if callable(options.get("loss")) else Step}
+    assert kinds - {Selected} == {Graph if callable(options.get("loss")) else Step}
 
 
 def test_compiled_models_in_company_take_turns(runs):

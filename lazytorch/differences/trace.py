@@ -27,7 +27,7 @@ from .decompositions import decompositions
 from .functions import inlining
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator
-from .rewriting import fold_products, free_strides, update_statistics
+from .rewriting import find_places, fold_products, free_strides, lift_constants, update_statistics
 from .sizes import OF_ANY_SIZE, Sizes
 
 aten = torch.ops.aten
@@ -145,6 +145,8 @@ def _traced(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, run_
     with _own_random_numbers(module), _refusals(module, running, run_once):
         traced = _trace_once(function, example, sizes, decisions, calls)
     free_strides(traced.graph)
+    lift_constants(traced.graph)
+    find_places(traced.graph)
     update_statistics(traced.graph)
     fold_products(traced.graph, frozenset().union(*(inlined.inside for inlined in calls)))
     kept = {node for inlined in calls for node in (*inlined.inputs, *inlined.outputs)}
