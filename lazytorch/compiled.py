@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .differences import Pair, Program, UnsupportedOperator
 from .differences.ends import LARGE
+from .differences.function import Function, once_differentiable
 from .differences.pair import collecting_lost, is_continuous, note_lost, value, varies
 from .selected import Selected
 from .transforms import active
@@ -136,7 +137,7 @@ class Graph:
         """The tensors among the outputs, then the flags of jumps that were lost."""
         differences = dict(zip(self.moving, differences, strict=True))
         scale = None if scale is None else scale[0]
-        scaled = differences if scale is None else {n: d * scale for n, d in differences.items()}
+        scaled = differences if scale is None else {n: _Times.apply(d, scale) for n, d in differences.items()}
         pairs = [Pair(t, scaled[n]) if n in scaled else t for n, t in zip(self.names, initial, strict=True)]
         known = dict(zip(self.selecting, selected, strict=True))
         with collecting_lost() as lost:
@@ -151,7 +152,28 @@ class Graph:
 
     def _unscaled(self, leaf, scale):
         found = output_difference(leaf, self.epsilon)
-        return found / scale if isinstance(leaf, Pair) and scale is not None else found
+        return _Over.apply(found, scale) if isinstance(leaf, Pair) and scale is not None else found
+
+
+class _Times(Function):
+    """t scale. The gradient is left as it is, for :class:`_Over` has not divided it."""
+
+    @staticmethod
+    def forward(ctx, t, scale):
+        return t * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+class _Over(_Times):
+    """t / scale."""
+
+    @staticmethod
+    def forward(ctx, t, scale):
+        return t / scale
 
 
 @functools.lru_cache(maxsize=64)

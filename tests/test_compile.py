@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
 from lazytorch.compiled import Graph
-from lazytorch.differences import pair
+from lazytorch.differences import pair, softmax
+from lazytorch.differences.erfc import erfc
 from lazytorch.differences.program import Program
 from lazytorch.joint import Step
 from lazytorch.selected import Selected
@@ -252,6 +253,23 @@ def test_hooks_are_called():
         seen.clear()
         if hooks:
             hooks.pop(0).remove()
+
+
+def test_growth_in_a_graph_is_within_two_roundings():
+    x = torch.linspace(-1, 1, 100_000)
+    with pair.collecting_lost():
+        found = softmax._growth(0.5, 2 * x)
+    expected = 2 * torch.expm1(x.double())
+    assert ((found - expected) / expected).abs().max() < 2.4e-7
+
+
+def test_erfc_of_a_graph_is_within_three_roundings():
+    x = torch.linspace(-12, 9, 100_001)  # beyond, it is no normal number
+    for side in (None, torch.ones_like(x), -torch.ones_like(x)):
+        with pair.collecting_lost():
+            found = erfc(x if side is None else side * x, side)
+        expected = torch.erfc(x.double())
+        assert ((found - expected) / expected).abs().max() < 3.5e-7
 
 
 def test_beyond_the_range_of_float32_an_alpha_has_its_own_graph():

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .erfc import erfc
 from .function import add_product
 from .pair import Pair, apply, rule, within
 from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
@@ -43,8 +44,9 @@ def normal_distribution(epsilon, x):
         return mean.mul_(d)
 
     def far():
-        side = torch.ones_like(a).copysign_(a) / math.sqrt(2)
-        return torch.erfc(side * a).sub_(torch.erfc(side * x.value(epsilon))).mul_(side).mul_(0.5**0.5 / epsilon)
+        side = torch.full_like(a, -1).copysign_(-a)
+        start, end = (erfc(_scaled_down(t), side) for t in (a, x.value(epsilon)))
+        return end.sub_(start).mul_(side).mul_(0.5 / epsilon)
 
     if epsilon == 0:
         return near()
@@ -52,8 +54,13 @@ def normal_distribution(epsilon, x):
     return within(middle.mul_(d).abs_(), 0.25 / epsilon, near, far)
 
 
+def _scaled_down(x):
+    """Phi(x) is half of erfc of that."""
+    return x * (-1 / math.sqrt(2))
+
+
 @pointwise(aten.erfc)
-def erfc(epsilon, x):
+def complementary_erf(epsilon, x):
     return -erf(epsilon, x)
 
 
@@ -122,7 +129,8 @@ def gelu(epsilon, x, approximate="none"):
 
 
 def _gelu(epsilon, x):
-    normal = torch.mul(x.value(epsilon), -1 / math.sqrt(2)).erfc_().mul_(0.5)
+    end = _scaled_down(x.value(epsilon))
+    normal = (torch.erfc(end) if epsilon == 0 else erfc(end)).mul_(0.5)
     return add_product(normal.mul_(x.difference), x.primal, normal_distribution(epsilon, x))
 
 

@@ -2,7 +2,8 @@
 
 The gradient in dv is that of B(u + eps du, dv), so each product costs two calls forward and two backward
 (Reps & Rall 2003, section 4, for the rule; the fused gradient follows from D_eps B's derivative being B's at w). The
-weights v + eps dv are formed once more in the backward pass, as one layer's at a time take less memory than all.
+weights v + eps dv are formed once more in the backward pass, as one layer's at a time take less memory than all; in a
+graph they are kept, and the compiler chooses.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from .function import Function, once_differentiable
-from .pair import Pair, continuous, difference, primal, rule, value
+from .pair import Pair, continuous, difference, is_compiling, primal, rule, value
 from .pointwise import scaled
 
 aten = torch.ops.aten
@@ -22,17 +23,16 @@ class _Convolution(Function):
     @staticmethod
     def forward(ctx, epsilon, geometry, u, du, v, dv, db):
         ctx.epsilon, ctx.geometry, ctx.bias_sizes = epsilon, geometry, None if db is None else db.shape
-        ctx.save_for_backward(Pair(u, du).value(epsilon), v, dv)
-        return aten.convolution(du, Pair(v, dv).value(epsilon), None, *geometry).add_(
-            aten.convolution(u, dv, db, *geometry)
-        )
+        weight = Pair(v, dv).value(epsilon)
+        ctx.save_for_backward(Pair(u, du).value(epsilon), *((weight,) if is_compiling() else (v, dv)))
+        return aten.convolution(du, weight, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         input_, *weight = ctx.saved_tensors
         mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
-        factors = gradient, input_, Pair(*weight).value(ctx.epsilon)
+        factors = gradient, input_, _at_w(weight, ctx.epsilon)
         du, dv, db = aten.convolution_backward(*factors, ctx.bias_sizes, *ctx.geometry, mask)
         return None, None, None, du, None, dv, db
 
@@ -44,18 +44,28 @@ class _MatrixProduct(Function):
     def forward(ctx, epsilon, u, du, v, dv, db):
         left, right = Pair(u, du).value(epsilon), Pair(v, dv).value(epsilon)
         ctx.epsilon, ctx.bias_shape = epsilon, None if db is None else db.shape
-        ctx.save_for_backward(left, *((v, dv) if v.dim() == 2 else (right,)))  # one matrix is a weight
+        is_weight = v.dim() == 2 and not is_compiling()
+        ctx.save_for_backward(left, *((v, dv) if is_weight else (right,)))
         return _sum_and_product(_sum_and_product(db, u, dv), du, right)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         left, *right = ctx.saved_tensors
-        at_w = Pair(*right).value(ctx.epsilon) if len(right) == 2 else right[0]
-        du = gradient @ at_w.mH if ctx.needs_input_grad[2] else None
-        dv = left.mH @ gradient if ctx.needs_input_grad[4] else None
+        du = gradient @ _at_w(right, ctx.epsilon).mH if ctx.needs_input_grad[2] else None
+        dv = _cross(left, gradient, right[0]) if ctx.needs_input_grad[4] else None
         db = gradient.sum_to_size(ctx.bias_shape) if ctx.needs_input_grad[5] else None
         return None, None, du, None, dv, db
+
+
+def _at_w(kept, epsilon):
+    """What was kept at w, or as a pair."""
+    return Pair(*kept).value(epsilon) if len(kept) == 2 else kept[0]
+
+
+def _cross(left, right, like):
+    """left^H right, in memory as ``like`` is, which may be a transposed weight."""
+    return left.mH @ right if like.is_contiguous() else (right.mH @ left).mH
 
 
 def _sum_and_product(total, left, right):
