@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from .differences import Pair, Program, UnsupportedOperator
 from .differences.ends import LARGE
+from .differences.function import Function, once_differentiable
 from .differences.pair import collecting_lost, is_continuous, note_lost, value, varies
+from .selected import Selected
 from .transforms import active
 
 Backend = str | Callable
@@ -28,6 +30,15 @@ REPRESENTATIVES = LARGE / 2, LARGE
 #: Of inductor. The bits of a value that a rule subtracts from are those that it was computed with: no fused
 #: multiply-add, no rounding left out. Random numbers are those of eager mode.
 OPTIONS: dict[str, str | int | bool | Callable] = {"emulate_precision_casts": True, "fallback_random": True}
+
+
+def options_for(program: Program) -> dict[str, str | int | bool | Callable]:
+    """Of inductor, which puts channels last on a CPU, but where statistics (of batch norm) are updated.
+
+    Those lose digits in that layout: outputs err by three times the interpreter's rounding there.
+    """
+    on_cpu = program.placeholders[0].meta["val"].device.type == "cpu"
+    return OPTIONS | {"layout_optimization": not (on_cpu and program.written)}
 
 
 def output_difference(leaf, epsilon: float):
@@ -58,29 +69,53 @@ def run_compiled(
         UnsupportedOperator: an operator has no rule.
         RuntimeError: the program cannot be compiled.
     """
-    graph, tensors = graph_of(Graph, program, backend, epsilon, initial, differences)
-    return graph(*tensors, inputs)
+    graph, tensors = graph_of(Graph, program, backend, epsilon, initial, differences, inputs)
+    return graph(*tensors)
 
 
-def graph_of(kind, program: Program, backend: Backend, epsilon: float, initial: dict, differences: dict, *settings):
-    """The graph of this ``kind``, made if there is none, and what it takes first: values at w_0, differences, scale."""
+def graph_of(
+    kind,
+    program: Program,
+    backend: Backend,
+    epsilon: float,
+    initial: dict,
+    differences: dict,
+    inputs: list[Tensor],
+    *settings,
+):
+    """The graph of this ``kind``, made if there is none, and what it takes first.
+
+    That is values at w_0, differences, scale, inputs and what is selected of them, in whose sizes graphs differ.
+    """
     shared = 1 / RANGE <= epsilon <= RANGE and not program.is_narrow
     own = REPRESENTATIVES[epsilon >= LARGE] if shared else epsilon
     names = tuple(initial)
     moving = tuple(name for name in names if name in differences)
-    key = kind, backend, own, moving, *settings
+    start = list(initial.values())
+    selecting = _selecting(program, moving)
+    selected = selecting.of(start, inputs)
+    key = kind, backend, own, moving, tuple(t.shape for t in selected), *settings
     if key not in program.compiled:
         _check_rules(program, set(moving), own)
-        program.compiled[key] = kind(program, backend, own, names, moving, *settings)
-    scale = _scale(epsilon / own, initial[names[0]].device) if shared else None
-    return program.compiled[key], (list(initial.values()), [differences[name] for name in moving], scale)
+        program.compiled[key] = kind(program, backend, own, names, moving, selecting.nodes, *settings)
+    scale = _scale(epsilon / own, start[0].device) if shared else None
+    return program.compiled[key], (start, [differences[name] for name in moving], scale, inputs, selected)
+
+
+def _selecting(program: Program, moving: tuple) -> Selected:
+    if (key := (Selected, moving)) not in program.compiled:
+        program.compiled[key] = Selected(program, set(moving))
+    return program.compiled[key]
 
 
 class Graph:
     """A program at one ``epsilon``, and by D_(s eps) f(theta) = D_eps f(s theta) / s at all others, s a tensor."""
 
-    def __init__(self, program: Program, backend: Backend, epsilon: float, names: tuple, moving: tuple):
-        self.program, self.epsilon, self.names, self.moving = program, epsilon, names, moving
+    def __init__(
+        self, program: Program, backend: Backend, epsilon: float, names: tuple, moving: tuple, selecting: list
+    ):
+        self.program, self.epsilon = program, epsilon
+        self.names, self.moving, self.selecting = names, moving, selecting
         self.structure: tuple = ()  # of the output, which tracing finds
         opaque: Any = torch.compiler.allow_in_graph(self._run)
         self.opaque = opaque  # torch knows it by its id
@@ -89,7 +124,7 @@ class Graph:
             return opaque(*tensors)
 
         step.__code__ = step.__code__.replace()  # its own: torch counts recompilations by code, and stops at eight
-        options = OPTIONS if backend == "inductor" else None
+        options = options_for(program) if backend == "inductor" else None
         self.compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=backend, options=options)
 
     def __call__(self, *tensors):
@@ -107,14 +142,15 @@ class Graph:
             note_lost(flag)
         return iter(outputs)
 
-    def _run(self, initial, differences, scale, inputs) -> list[Tensor]:
+    def _run(self, initial, differences, scale, inputs, selected) -> list[Tensor]:
         """The tensors among the outputs, then the flags of jumps that were lost."""
         differences = dict(zip(self.moving, differences, strict=True))
         scale = None if scale is None else scale[0]
-        scaled = differences if scale is None else {n: d * scale for n, d in differences.items()}
+        scaled = differences if scale is None else {n: _Times.apply(d, scale) for n, d in differences.items()}
         pairs = [Pair(t, scaled[n]) if n in scaled else t for n, t in zip(self.names, initial, strict=True)]
+        known = dict(zip(self.selecting, selected, strict=True))
         with collecting_lost() as lost:
-            outputs = self.program(self.epsilon, pairs, inputs)
+            outputs = self.program(self.epsilon, pairs, inputs, known or None)
         outputs = pytree.tree_map(lambda leaf: self._unscaled(leaf, scale), outputs, is_leaf=varies)
         if scale is not None:
             for name in self.program.written & set(self.moving):
@@ -125,7 +161,28 @@ class Graph:
 
     def _unscaled(self, leaf, scale):
         found = output_difference(leaf, self.epsilon)
-        return found / scale if isinstance(leaf, Pair) and scale is not None else found
+        return _Over.apply(found, scale) if isinstance(leaf, Pair) and scale is not None else found
+
+
+class _Times(Function):
+    """t scale. The gradient is left as it is, for :class:`_Over` has not divided it."""
+
+    @staticmethod
+    def forward(ctx, t, scale):
+        return t * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+class _Over(_Times):
+    """t / scale."""
+
+    @staticmethod
+    def forward(ctx, t, scale):
+        return t / scale
 
 
 @functools.lru_cache(maxsize=64)

@@ -28,9 +28,9 @@ def differentiate_compiled(
     Raises as :func:`lazytorch.compiled.run_compiled`; a RuntimeError also if the objective cannot be traced.
     """
     wanted = frozenset(name for name, difference in differences.items() if difference.requires_grad)
-    graph, tensors = graph_of(Step, program, backend, epsilon, initial, differences, wanted, objective)
+    graph, tensors = graph_of(Step, program, backend, epsilon, initial, differences, inputs, wanted, objective)
     with torch.no_grad():
-        return graph(*tensors, inputs, labels)
+        return graph(*tensors, labels)
 
 
 class Step(Graph):
@@ -47,13 +47,13 @@ class Step(Graph):
         return loss, output, dict(zip(self.reached, arrived, strict=False))
 
     @torch.enable_grad()
-    def _run(self, initial, differences, scale, inputs, labels) -> list[Tensor]:
+    def _run(self, initial, differences, scale, inputs, selected, labels) -> list[Tensor]:
         """The loss, the output, the gradients, then the flags of jumps that were lost."""
         differences = [
             d.detach().requires_grad_() if name in self.wanted else d
             for name, d in zip(self.moving, differences, strict=True)
         ]
-        output, *lost = super()._run(initial, differences, scale, inputs)
+        output, *lost = super()._run(initial, differences, scale, inputs, selected)
         loss = self.objective(output, labels)
         points = {n: d for n, d in zip(self.moving, differences, strict=True) if n in self.wanted}
         found = torch.autograd.grad(loss, list(points.values()), allow_unused=True)

@@ -12,9 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
 from lazytorch.compiled import Graph
-from lazytorch.differences import pair
+from lazytorch.differences import pair, softmax
+from lazytorch.differences.erfc import erfc
 from lazytorch.differences.program import Program
 from lazytorch.joint import Step
+from lazytorch.selected import Selected
 from lazytorch.training import fit_together
 from lazytorch.training.objective import converting, cross_entropy, mse
 
@@ -37,6 +39,19 @@ class Attention(nn.Module):
     def forward(self, tokens):
         scores = self.head(self.block(self.dropout(self.embedding(tokens))))
         return {"scores": scores.amax(1) * torch.tensor([0.5, 1.0, 2.0]), "best": scores.argmax(-1), "classes": 3}
+
+
+class Edges(nn.Embedding):
+    """Sums along the edges that lead to another node, of the nodes that have any; its factors are no buffer."""
+
+    def __init__(self):
+        super().__init__(5, 4)
+        self.factors = torch.rand(4)
+
+    def forward(self, edges):
+        edges = edges[:, edges[0] != edges[1]]
+        sums = self.weight.index_add(0, edges[0], self.weight[edges[1]].sin() * self.factors)
+        return sums[torch.zeros(5, dtype=torch.bool).index_fill(0, edges[0], True)].square().mean(0).expand(2, 4)
 
 
 class Masking(nn.Linear):
@@ -200,6 +215,19 @@ def test_autocast_holds_for_the_output_of_a_step_alone():
     assert not torch.equal(plain[0][1], exact[0][1]) and plain[0][0].dtype == torch.float32
 
 
+def test_what_is_selected_of_the_inputs_is_of_any_number(runs):
+    plain, compiled = models = pair_of_models(Edges)
+    for edges in ([[0, 1, 2, 3, 4], [1, 0, 2, 4, 3]], [[0, 1, 2, 3, 4], [4, 1, 2, 3, 3]]):
+        edges = torch.tensor(edges)
+        for alpha in (1.0, 1e7):
+            assert_near(*(two_steps(model, edges, alpha) for model in (compiled, plain)))
+            before, after = differentiated(models, edges, alpha)
+            assert_near(after, before)
+        made = len(runs)
+        compiled(edges.flip(1))  # as many, others
+        assert len(runs) == made
+
+
 def test_what_is_frozen_or_out_of_reach_has_no_gradient():
     class Halved(nn.Sequential):
         def forward(self, x):
@@ -227,6 +255,22 @@ def test_hooks_are_called():
         seen.clear()
         if hooks:
             hooks.pop(0).remove()
+
+
+def test_growth_in_a_graph_is_within_two_roundings():
+    x = torch.linspace(-1, 1, 100_000)
+    with pair.collecting_lost():
+        found = softmax._growth(0.5, 2 * x)
+    expected = 2 * torch.expm1(x.double())
+    assert ((found - expected) / expected).abs().max() < 2.4e-7
+
+
+def test_erfc_of_a_graph_is_within_three_roundings():
+    x = torch.linspace(-12, 9, 100_001)  # beyond, it is no normal number
+    with pair.collecting_lost():
+        found = erfc(x)
+    expected = torch.erfc(x.double())
+    assert ((found - expected) / expected).abs().max() < 3.5e-7
 
 
 def test_beyond_the_range_of_float32_an_alpha_has_its_own_graph():
@@ -341,7 +385,7 @@ def test_training_takes_the_same_steps(options):
     assert_same(compiled.model.state_dict(), plain.model.state_dict())
     assert compiled.member.settings.compile and not plain.member.settings.compile
     kinds = {type(graph) for p in compiled.model.share_traces(None) for graph in p.compiled.values()}
-    assert kinds == {Graph if callable(options.get("loss")) else Step}
+    assert kinds - {Selected} == {Graph if callable(options.get("loss")) else Step}
 
 
 def test_compiled_models_in_company_take_turns(runs):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .erfc import erfc
 from .function import add_product
 from .pair import Pair, apply, rule, within
 from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
@@ -49,8 +50,8 @@ def normal_distribution(epsilon, x):
         return mean.mul_(d)
 
     def far():
-        side = torch.ones_like(a).copysign_(a) / math.sqrt(2)
-        return torch.erfc(side * a).sub_(torch.erfc(side * x.value(epsilon))).mul_(side).mul_(0.5**0.5 / epsilon)
+        side = torch.full_like(a, 1 / math.sqrt(2)).copysign_(a)
+        return erfc(side * a).sub_(erfc(side * x.value(epsilon))).mul_(side).mul_(0.5**0.5 / epsilon)
 
     if epsilon == 0:
         return near()
@@ -58,7 +59,7 @@ def normal_distribution(epsilon, x):
 
 
 @pointwise(aten.erfc)
-def erfc(epsilon, x):
+def complementary_erf(epsilon, x):
     return -erf(epsilon, x)
 
 
@@ -127,7 +128,8 @@ def gelu(epsilon, x, approximate="none"):
 
 
 def _gelu(epsilon, x):
-    normal = torch.mul(x.value(epsilon), -1 / math.sqrt(2)).erfc_().mul_(0.5)
+    end = torch.mul(x.value(epsilon), -1 / math.sqrt(2))
+    normal = (torch.erfc(end) if epsilon == 0 else erfc(end)).mul_(0.5)
     return add_product(normal.mul_(x.difference), x.primal, normal_distribution(epsilon, x))
 
 

@@ -4,6 +4,7 @@ A pair has one length at both ends, so where these select differently a list hol
 selected at an end is read there all the same; there it adds 0, or is written beyond the tensor's end, which is cut off.
 """
 
+import itertools
 import operator
 from typing import Any
 
@@ -78,10 +79,22 @@ def _all(places: Tensor) -> Tensor:
     return torch.ones_like(places[:, 0], dtype=torch.bool)
 
 
-def list_selected(graph: fx.Graph) -> bool:
-    """Have every list made by :func:`listed`, and what writes by it write what is selected. Returns if there is any."""
-    _Lists(graph)
-    return any(node.target is listed for node in graph.nodes)
+def list_selected(graph: fx.Graph, weights: int) -> bool:
+    """Have every list that depends on the first so many placeholders made by :func:`listed`.
+
+    What writes by it writes what is selected. Returns if there is any.
+    """
+    dependent = set(itertools.islice(graph.nodes, weights))
+    for node in graph.nodes:
+        if not dependent.isdisjoint(node.all_input_nodes):
+            dependent.add(node)
+    _Lists(graph, dependent)
+    return any(map(makes_list, graph.nodes))
+
+
+def makes_list(node) -> bool:
+    """Whether a node of a graph does."""
+    return node.target in (listed, listed_with_more)
 
 
 def list_more(graph: fx.Graph) -> None:
@@ -92,12 +105,12 @@ def list_more(graph: fx.Graph) -> None:
 
 
 class _Lists:
-    """Has every list in a traced graph made by :func:`listed`, and what writes by it write what is selected."""
+    """Has the lists in a traced graph that are ``dependent`` made by :func:`listed`, and what writes by them do so."""
 
-    def __init__(self, graph: fx.Graph):
-        self._graph, self._of_mask, self._selected = graph, {}, {}
+    def __init__(self, graph: fx.Graph, dependent: set):
+        self._graph, self._dependent, self._of_mask, self._selected = graph, dependent, {}, {}
         for node in list(graph.nodes):
-            if node.target is aten.nonzero.default and node.args[0].meta["val"].dim():
+            if node.target is aten.nonzero.default and node.args[0] in dependent and node.args[0].meta["val"].dim():
                 node.replace_all_uses_with(self._list(node, node.args[0], node))
             elif node.target is aten.index.Tensor and _length(node):
                 node.args = (node.args[0], self._spelled(node, node.args[1], node))
@@ -131,7 +144,8 @@ class _Lists:
         """The indices of an operator, with places for masks."""
         spelled = []
         for index in indices:
-            if index is None or index.meta["val"].dtype != torch.bool or not index.meta["val"].dim():
+            kept = index not in self._dependent or index.meta["val"].dtype != torch.bool
+            if kept or not index.meta["val"].dim():
                 spelled.append(index)
                 continue
             places = self._list(node, index, like)

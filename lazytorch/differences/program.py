@@ -45,7 +45,7 @@ from . import (  # noqa: F401 (they register rules)
 )
 from .derivative import derivative
 from .ends import LARGE, Ends, as_difference, as_ends, at_both, follows_rule, is_random, needs_rule
-from .lists import length_of
+from .lists import length_of, makes_list
 from .pair import (
     ROUNDINGS,
     Discrete,
@@ -332,9 +332,13 @@ def _last_uses(nodes: list, ends: dict) -> dict:
 
 def _of_lists(nodes: list) -> set:
     """The nodes whose sizes, by what theta selects at w, differ from run to run; and what reads them, as it rounds."""
-    leaves = {node: pytree.tree_leaves(node.meta.get("val")) for node in nodes if node.op == "call_function"}
-    lists = {node for node, own in leaves.items() if any(isinstance(leaf, Tensor) and length_of(leaf) for leaf in own)}
-    return lists | {node for node in leaves if lists.intersection(node.all_input_nodes)}
+    of_lists, reading = set(), set()
+    for node in nodes:
+        if makes_list(node) or not of_lists.isdisjoint(node.all_input_nodes):
+            leaves = pytree.tree_leaves(node.meta.get("val"))
+            is_one = any(isinstance(leaf, Tensor) and length_of(leaf) is not None for leaf in leaves)
+            (of_lists if is_one else reading).add(node)
+    return of_lists | reading
 
 
 def _relus(nodes: list, module: torch.nn.Module) -> dict:

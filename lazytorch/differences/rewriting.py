@@ -60,6 +60,31 @@ def is_view(node) -> bool:
     return getattr(node.target, "overloadpacket", None) in VIEWS
 
 
+def lift_constants(graph) -> None:
+    """Have a tensor that the module holds beside its buffers be seen by modes that run the graph, as one made there."""
+    for node in [n for n in graph.nodes if n.op == "get_attr"]:
+        with graph.inserting_after(node):
+            lifted = graph.call_function(aten.lift_fresh.default)
+        node.replace_all_uses_with(lifted)
+        lifted.args, lifted.meta = (node,), dict(node.meta)
+
+
+def find_places(graph) -> None:
+    """Have a mask that indexes say once, for both parts of a pair, where it is true."""
+    for node in [n for n in graph.nodes if n.target is aten.index.Tensor]:
+        with graph.inserting_before(node):
+            places = [place for index in node.args[1] for place in _places(graph, index, node.meta)]
+        node.args = (node.args[0], places)
+
+
+def _places(graph, index, meta: dict) -> list:
+    mask = None if index is None else index.meta["val"]
+    if mask is None or mask.dtype not in (torch.bool, torch.uint8):
+        return [index]
+    places = call(graph, aten.nonzero.default, (index,), meta)
+    return [call(graph, aten.select.int, (places, 1, dim), meta) for dim in range(mask.dim())]
+
+
 def fold_products(graph, inside: frozenset) -> None:
     """Have a batch that meets one matrix multiply it at once, as torch does where the matrix has a gradient.
 

@@ -29,7 +29,16 @@ from .functions import inlining
 from .lists import list_more, list_selected, size_of_list
 from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator, is_continuous
-from .rewriting import count_in_place, fold_biases, fold_products, free_strides, share_views, update_statistics
+from .rewriting import (
+    count_in_place,
+    find_places,
+    fold_biases,
+    fold_products,
+    free_strides,
+    lift_constants,
+    share_views,
+    update_statistics,
+)
 from .sizes import OF_ANY_SIZE, Sizes
 from .supposing import Suppositions
 from .trial import comes_to_nothing
@@ -166,6 +175,7 @@ def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: S
     with _own_random_numbers(module), _refusals(module, running, lambda: _run_once(original, tensors, args, kwargs)):
         traced = _trace_once(function, example, sizes, decisions, suppositions, calls)
     free_strides(traced.graph)
+    lift_constants(traced.graph)
     update_statistics(traced.graph)
     count_in_place(traced.graph)
     inside = frozenset().union(*(inlined.inside for inlined in calls))
@@ -174,8 +184,9 @@ def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: S
     fold_biases(traced.graph, inside | kept)
     share_views(traced.graph, inside | kept)
     _keep(traced.graph, lambda node: node in kept or suppositions.concern(node))
-    if list_selected(traced.graph) or suppositions:
+    if list_selected(traced.graph, len(tensors)) or suppositions:
         _try_lists(original, function, traced, example, suppositions)
+    find_places(traced.graph)
     _keep(traced.graph, kept.__contains__)
     sizes.close()
     return traced, function.out_spec, decisions, calls
