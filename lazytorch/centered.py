@@ -48,8 +48,8 @@ class CenteredModel(Anchored):
     The output has the structure and shape of ``net(x)`` and is exactly 0 at the start; what is integer or boolean in it
     is that of f(x; w). Buffers that training updates (batch norm's) are kept for both weights, each updated with its
     own statistics; random operators are drawn once for both. Cost of a training step: 5 forward passes of f (4 for
-    alpha <= 1, where w is in memory besides) where a plain step is 3. The module is traced once per input signature
-    and mode (fractions of a second).
+    alpha <= 1) where a plain step is 3; at finite alpha w is in memory besides, from the forward pass to the end of the
+    backward pass. The module is traced once per input signature and mode (fractions of a second).
 
     Raises:
         TypeError, ValueError: see :class:`Anchored`; also an unknown ``difference``, or "direct" at alpha = inf, or

@@ -37,7 +37,9 @@ def count_in_place(graph) -> None:
     """Have integer buffers that count calls, as batch norm's do, count themselves, as in plain training."""
     for node in [n for n in graph.nodes if n.target is aten.copy_.default]:
         counter, new = node.args[:2]
-        if set(counter.users) != {new, node} or set(new.users) != {node} or node.users:
+        while new.target in (aten.expand.default, aten.clone.default) and len(new.users) == 1:  # in torch 2.6
+            new = new.args[0]
+        if set(counter.users) != {new, node} or len(new.users) != 1 or node.users:
             continue
         if new.target is aten.add.Tensor and new.args == (counter, 1) and not is_continuous(counter.meta["val"]):
             new.target = aten.add_.Tensor
@@ -63,6 +65,8 @@ def is_view(node) -> bool:
 def lift_constants(graph) -> None:
     """Have a tensor that the module holds beside its buffers be seen by modes that run the graph, as one made there."""
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
+        if "val" not in node.meta:  # in torch 2.6
+            node.meta["val"] = getattr(graph.owning_module, node.target)
         with graph.inserting_after(node):
             lifted = graph.call_function(aten.lift_fresh.default)
         node.replace_all_uses_with(lifted)
