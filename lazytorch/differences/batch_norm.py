@@ -1,7 +1,5 @@
 """Batch normalisation, with the statistics of the batch or running ones, which training updates as pairs."""
 
-from collections.abc import Iterable
-
 import torch
 
 from ..transforms import active
@@ -19,22 +17,6 @@ IN_PLACE = (
     aten.miopen_batch_norm,
     aten._native_batch_norm_legit.default,
 )
-
-
-def updated(node) -> list:
-    """The nodes of the running statistics that a node of a graph updates."""
-    kinds = {node.target, getattr(node.target, "overloadpacket", None)}
-    return [t for t in node.args[3:5] if t is not None] if kinds & set(IN_PLACE) and node.args[5] else []
-
-
-def rereads(nodes: Iterable) -> set:
-    """Those that find running statistics which another node has updated before."""
-    found, before = set(), set()
-    for node in nodes:
-        if before.intersection(node.all_input_nodes):
-            found.add(node)
-        before.update(updated(node))
-    return found
 
 
 @rule(*IN_PLACE)
