@@ -23,8 +23,8 @@ IN_PLACE = (
 def batch_norm(epsilon, out, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """The operator updates the running statistics at w_0, this rule their differences."""
     result, batch = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
-    if batch is not None and isinstance(running_mean, Pair):
-        update(running_mean.difference, running_var.difference, momentum, batch)
+    if batch is not None and (isinstance(running_mean, Pair) or isinstance(running_var, Pair)):
+        update(as_pair(running_mean).difference, as_pair(running_var).difference, momentum, batch)
     return (result,) + (None,) * (len(out) - 1)
 
 

@@ -93,7 +93,19 @@ class Viewed(nn.Module):
         return torch.stack([before, after, after * self.norm.running_var.view(1, -1), product + self.norm.running_mean])
 
 
-@pytest.mark.parametrize("build", [Shared, Viewed])
+class VarianceAlone(nn.Module):
+    """Its norm keeps no mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.register_buffer("variance", torch.ones(4))
+
+    def forward(self, x):
+        return F.batch_norm(torch.tanh(self.first(x)), x.new_zeros(4), self.variance, training=True)
+
+
+@pytest.mark.parametrize("build", [Shared, Viewed, VarianceAlone])
 def test_statistics_that_are_updated_and_then_read_are_those_of_two_passes(build):
     torch.manual_seed(0)
     net, x = build().double(), torch.randn(6, 3, dtype=torch.float64)
