@@ -1,7 +1,5 @@
 """Batch normalisation, with the statistics of the batch or running ones, which training updates as pairs."""
 
-from collections.abc import Iterable
-
 import torch
 
 from ..transforms import active
@@ -21,28 +19,12 @@ IN_PLACE = (
 )
 
 
-def updated(node) -> list:
-    """The nodes of the running statistics that a node of a graph updates."""
-    kinds = {node.target, getattr(node.target, "overloadpacket", None)}
-    return [t for t in node.args[3:5] if t is not None] if kinds & set(IN_PLACE) and node.args[5] else []
-
-
-def rereads(nodes: Iterable) -> set:
-    """Those that find running statistics which another node has updated before."""
-    found, before = set(), set()
-    for node in nodes:
-        if before.intersection(node.all_input_nodes):
-            found.add(node)
-        before.update(updated(node))
-    return found
-
-
 @rule(*IN_PLACE)
 def batch_norm(epsilon, out, x, weight, bias, running_mean, running_var, training, momentum, eta):
     """The operator updates the running statistics at w_0, this rule their differences."""
     result, batch = _normalised(epsilon, x, weight, bias, running_mean, running_var, training, eta, out)
-    if batch is not None and isinstance(running_mean, Pair):
-        update(running_mean.difference, running_var.difference, momentum, batch)
+    if batch is not None and (isinstance(running_mean, Pair) or isinstance(running_var, Pair)):
+        update(as_pair(running_mean).difference, as_pair(running_var).difference, momentum, batch)
     return (result,) + (None,) * (len(out) - 1)
 
 

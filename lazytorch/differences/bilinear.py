@@ -16,43 +16,43 @@ aten = torch.ops.aten
 
 
 class _Convolution(Function):
-    """conv(du, v + eps dv) + conv(u, dv) + db, of v + eps dv itself."""
+    """conv(du, v + eps dv) + conv(u, dv) + db, of the ``left`` u + eps du and the ``right`` v + eps dv too."""
 
     @staticmethod
-    def forward(ctx, epsilon, geometry, u, du, at_w, dv, db):
+    def forward(ctx, geometry, u, du, left, dv, right, db):
         ctx.geometry, ctx.bias_sizes = geometry, None if db is None else db.shape
-        ctx.save_for_backward(Pair(u, du).value(epsilon), at_w)
-        return aten.convolution(du, at_w, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
+        ctx.save_for_backward(left, right)
+        return aten.convolution(du, right, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        mask = [ctx.needs_input_grad[i] for i in (3, 5, 6)]
+        mask = [ctx.needs_input_grad[i] for i in (2, 4, 6)]
         du, dv, db = aten.convolution_backward(gradient, *ctx.saved_tensors, ctx.bias_sizes, *ctx.geometry, mask)
-        return None, None, None, du, None, dv, db
+        return None, None, du, None, dv, None, db
 
 
 class _MatrixProduct(Function):
-    """du (v + eps dv) + u dv + db, for matrices or batches of them, of v + eps dv itself."""
+    """du (v + eps dv) + u dv + db, for matrices or batches of them, given as to :class:`_Convolution`."""
 
     @staticmethod
-    def forward(ctx, epsilon, u, du, at_w, dv, db):
+    def forward(ctx, u, du, left, dv, right, db):
         ctx.bias_shape = None if db is None else db.shape
-        ctx.save_for_backward(Pair(u, du).value(epsilon), at_w)
-        return _sum_and_product(_sum_and_product(db, u, dv), du, at_w)
+        ctx.save_for_backward(left, right)
+        return _sum_and_product(_sum_and_product(db, u, dv), du, right)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         left, right = ctx.saved_tensors
-        du = gradient @ right.mH if ctx.needs_input_grad[2] else None
-        dv = _inner(left, gradient, right) if ctx.needs_input_grad[4] else None
+        du = gradient @ right.mH if ctx.needs_input_grad[1] else None
+        dv = _inner(left, gradient, right) if ctx.needs_input_grad[3] else None
         db = gradient.sum_to_size(ctx.bias_shape) if ctx.needs_input_grad[5] else None
-        return None, None, du, None, dv, db
+        return None, du, None, dv, None, db
 
 
 class _Product(Function):
-    """du (v + eps dv) + u dv, element by element, of the ``left`` u + eps du and the ``right`` v + eps dv too."""
+    """du (v + eps dv) + u dv, element by element, given as to :class:`_Convolution`."""
 
     @staticmethod
     def forward(ctx, u, du, left, dv, right):
@@ -71,7 +71,7 @@ class _Product(Function):
 
 def _inner(left, right, like):
     """left^H right, in memory as ``like`` is: a gradient that lies as its parameter does is not copied."""
-    return (right.mH @ left).mH if like.mT.is_contiguous() else left.mH @ right
+    return (right.mT @ left.conj()).mT if like.mT.is_contiguous() else left.mH @ right
 
 
 def _sum_and_product(total, left, right):
@@ -80,11 +80,16 @@ def _sum_and_product(total, left, right):
     return (torch.addmm if left.dim() == 2 else torch.baddbmm)(total, left, right)
 
 
+def _at_w(epsilon, *factors: Pair) -> list:
+    return [factor.value(epsilon).detach() for factor in factors]
+
+
 @rule(aten.convolution)
 def convolution(epsilon, out, input, weight, bias, *geometry):
     u, v, du, dv, db = primal(input), primal(weight), *map(difference, (input, weight, bias))
     if du is not None and dv is not None:
-        return _Convolution.apply(epsilon, geometry, u, du, weight.value(epsilon).detach(), dv, db)
+        left, right = _at_w(epsilon, input, weight)
+        return _Convolution.apply(geometry, u, du, left, dv, right, db)
     if dv is not None:
         return aten.convolution(u, dv, db, *geometry)
     if du is not None:
@@ -101,7 +106,8 @@ def matrix_product(epsilon, out, left, right, db=None):
         return _sum_and_product(db, u, dv)
     if dv is None:
         return _sum_and_product(db, du, v)
-    return _MatrixProduct.apply(epsilon, u, du, right.value(epsilon).detach(), dv, db)
+    left, right = _at_w(epsilon, left, right)
+    return _MatrixProduct.apply(u, du, left, dv, right, db)
 
 
 @rule(aten.addmm, aten.baddbmm)
@@ -132,10 +138,10 @@ def multiply(epsilon, out, left, right):
         return u * dv
     if dv is None:
         return du * v
-    left, right = (t.value(epsilon) for t in (left, right))
     if du.dtype != dv.dtype:
-        return du * right + u * dv
-    return _Product.apply(u, du, left.detach(), dv, right.detach())
+        return du * right.value(epsilon) + u * dv
+    left, right = _at_w(epsilon, left, right)
+    return _Product.apply(u, du, left, dv, right)
 
 
 @rule(aten.div.Tensor, aten.div.Scalar)

@@ -45,6 +45,7 @@ from . import (  # noqa: F401 (they register rules)
 )
 from .derivative import derivative
 from .ends import LARGE, Ends, as_difference, as_ends, at_both, follows_rule, is_random, needs_rule
+from .in_place import changing, overwritten, rereads
 from .lists import length_of, makes_list
 from .pair import (
     ROUNDINGS,
@@ -54,6 +55,7 @@ from .pair import (
     chosen_jump,
     find_rule,
     is_continuous,
+    placed,
     primal,
     remedy,
     value,
@@ -90,15 +92,15 @@ class Program:
         self.nodes = list(self.graph_module.graph.nodes)
         self.placeholders = [node for node in self.nodes if node.op == "placeholder"]
         self.names = dict(zip(self.placeholders, tensors, strict=False))
-        self.overwritten = _written(self.nodes)
+        self.overwritten = overwritten(self.nodes)
         self.written = {self.names[node] for node in self.overwritten if node in self.names}
         self._ends = {call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)}
         inside = frozenset().union(*(call.inside for call in calls))
         self._stopped = inside | {node for node in self.nodes if node.meta.get("stopped")}
         self._of_lists = _of_lists(self.nodes)
         self.relus = _relus(self.nodes, module)
-        self._views, self._factors = self._weights({name for name, _ in module.named_parameters()})
-        self._rereads = batch_norm.rereads(self.nodes)
+        self._views, self._factors, self._repeated = self._weights({name for name, _ in module.named_parameters()})
+        self._rereads = rereads(self.nodes)
         self.nodes = list(dict.fromkeys((*self._views, *self.nodes)))
         self.last_used_by = _last_uses(self.nodes, self._ends)
         self.compiled: dict = {}  # graphs of it, see lazytorch.compiled
@@ -135,12 +137,16 @@ class Program:
                 dependent.add(node)
                 yield node, arguments
 
-    def _weights(self, parameters: set[str]) -> tuple[list, list]:
-        """Views of the parameters, which can run before all else, and what is then formed at w, see :mod:`.weights`."""
+    def _weights(self, parameters: set[str]) -> tuple[list, list, set]:
+        """Views of the parameters, which can run before all else, and what is then formed at w, see :mod:`.weights`.
+
+        And what else multiplies in several places, which is formed at w as soon as it is there.
+        """
         own = [node for node, name in self.names.items() if name in parameters and node not in self.overwritten]
         views = weights.views_of(own, set(self._ends))
         dependent = {*own, *(node for node, _ in self.dependent(parameters))}
-        return views, weights.factors([*own, *views], dependent)
+        others = set(self.nodes) - {*own, *views, *self._stopped, *changing(self.nodes)}
+        return views, weights.factors([*own, *views], dependent), set(weights.factors(others, dependent, times=2))
 
     def check_rules(self, varying: set[str], epsilon: float) -> None:
         """Raise UnsupportedOperator for the first operator that depends on the tensors ``varying`` and lacks a rule."""
@@ -208,6 +214,8 @@ class Program:
             values[node] = self._run(node, epsilon, values, record)
             if node in self._ends:
                 self._ends[node].honour(epsilon, values)
+            if node in self._repeated and isinstance(values[node], Pair):
+                values[node] = placed(values[node], epsilon)
         for finished in self.last_used_by.get(node, ()):
             del values[finished]
 
@@ -346,14 +354,3 @@ def _relus(nodes: list, module: torch.nn.Module) -> dict:
     calls = [node for node in nodes if getattr(node.target, "overloadpacket", None) in (aten.relu, aten.relu_)]
     paths = [node.meta.get("module") or "" for node in calls]
     return {node: relu_name(path, modules.get(path), seen) for node, path in zip(calls, paths, strict=True)}
-
-
-def _written(nodes: list) -> list:
-    """The nodes whose tensors are updated in place."""
-    written = []
-    for node in nodes:
-        packet = getattr(node.target, "overloadpacket", None)
-        if packet in (aten.copy_, aten.add_):
-            written.append(node.args[0])
-        written += batch_norm.updated(node)
-    return written

@@ -1,13 +1,18 @@
 """What is changed in a traced graph, so that differences can go through it, and as cheaply as in plain training."""
 
+import operator
+
 import torch
 from torch.fx.node import map_arg
 
+from .in_place import changing
 from .pair import is_continuous
 
 aten = torch.ops.aten
 
-VIEWS = aten.t, aten.transpose, aten.permute, aten.unsqueeze, aten.squeeze
+#: Of one tensor, or of parts of it.
+VIEWS = {aten.t, aten.transpose, aten.permute, aten.unsqueeze, aten.squeeze, aten.reshape}
+VIEWS |= {aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbind}
 #: Operators that ask for strides, which a difference may not have (a broadcast parameter's, for one), and their like.
 STRIDED = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 
@@ -47,19 +52,24 @@ def count_in_place(graph) -> None:
 
 
 def share_views(graph, inside: frozenset) -> None:
-    """Have one view of a parameter serve every place that takes the same one, as the steps of a recurrent net do."""
-    written = {node.args[0] for node in graph.nodes if node.target is aten.copy_.default}
-    first: dict = {}
-    for node in graph.nodes:
-        if is_view(node) and node.args[0].op == "placeholder" and not {node, node.args[0]} & (written | inside):
-            known = first.setdefault((node.target, repr(node.args), bool(node.meta.get("stopped"))), node)
+    """Have one view serve every place that takes the same one, as the steps of a recurrent net do of their weights."""
+    excluded, first = inside | changing(graph.nodes), {}
+    for node in filter(is_view, graph.nodes):
+        if not {node, node.args[0]} & excluded:
+            known = first.setdefault((node.target, repr(node.args), _is_stopped(node)), node)
             if known is not node:
                 node.replace_all_uses_with(known)
 
 
+def _is_stopped(node) -> bool:
+    return bool(node.meta.get("stopped"))
+
+
 def is_view(node) -> bool:
     """Whether a node may stand between a parameter and its product."""
-    return getattr(node.target, "overloadpacket", None) in VIEWS
+    if node.target is operator.getitem:
+        return is_view(node.args[0])
+    return getattr(node.target, "overloadpacket", None) in VIEWS and node.all_input_nodes == [node.args[0]]
 
 
 def lift_constants(graph) -> None:
@@ -119,10 +129,11 @@ def _repeated(node):
 
 def fold_biases(graph, inside: frozenset) -> None:
     """Have a product of matrices add the parameter that is added to each of its rows, in whatever shape they are."""
-    for node in [n for n in graph.nodes if n.target is aten.add.Tensor and not n.kwargs and n not in inside]:
+    excluded = inside | changing(graph.nodes)
+    for node in [n for n in graph.nodes if n.target is aten.add.Tensor and not n.kwargs]:
         rows, bias = node.args
         product = rows.args[0] if getattr(rows, "target", None) is aten.reshape.default else rows
-        if not _added_to_rows(node, rows, product, bias) or inside & {rows, product}:
+        if not _added_to_rows(node, rows, product, bias) or excluded & {node, rows, product, bias}:
             continue
         with graph.inserting_before(product):
             biased = call(graph, aten.addmm.default, (bias, *product.args), product.meta)
@@ -137,7 +148,8 @@ def _added_to_rows(node, rows, product, bias) -> bool:
         return False
     shapes = bias.meta["val"].shape, rows.meta["val"].shape[-1:], product.meta["val"].shape[1:]
     types = {n.meta["val"].dtype for n in (node, product, bias)}
-    return all(_fixed(*shape) and shape == shapes[0] for shape in shapes) and len(types) == 1
+    same = len(types) == 1 == len({_is_stopped(n) for n in (node, rows, product)})
+    return same and all(_fixed(*shape) and shape == shapes[0] for shape in shapes)
 
 
 def _fixed(*sizes) -> bool:

@@ -1,4 +1,4 @@
-"""The weights that multiply what depends on theta: their values at w are formed once a run, for all together."""
+"""What multiplies what depends on theta: its values at w are formed once a run, those of weights for all together."""
 
 from collections.abc import Iterable
 
@@ -12,16 +12,16 @@ from .together import each
 
 aten = torch.ops.aten
 
-#: Products -> the arguments that are a value and its weight.
+#: Products -> where they have a factor, and what it multiplies.
 FACTORS = {
-    aten.convolution: [(0, 1)],
-    aten.mm: [(0, 1)],
-    aten.bmm: [(0, 1)],
-    aten.addmm: [(1, 2)],
+    aten.convolution: [(0, 1), (1, 0)],
+    aten.mm: [(0, 1), (1, 0)],
+    aten.bmm: [(0, 1), (1, 0)],
+    aten.addmm: [(1, 2), (2, 1)],
     aten.mul: [(0, 1), (1, 0)],
-    aten.native_layer_norm: [(0, 2)],
-    aten.native_group_norm: [(0, 1)],
-    **{norm: [(0, 1)] for norm in IN_PLACE},
+    aten.native_layer_norm: [(2, 0)],
+    aten.native_group_norm: [(1, 0)],
+    **{norm: [(1, 0)] for norm in IN_PLACE},
 }
 
 
@@ -36,14 +36,14 @@ def views_of(parameters: Iterable[Node], but: set[Node]) -> list[Node]:
     return found
 
 
-def factors(weights: Iterable[Node], dependent: set[Node]) -> list[Node]:
-    """The ``weights`` of values that are among the ``dependent`` nodes."""
-    return [node for node in weights if any(_multiplies(user, node, dependent) for user in node.users)]
+def factors(nodes: Iterable[Node], dependent: set[Node], times: int = 1) -> list[Node]:
+    """The ``nodes`` that multiply others of the ``dependent`` ones in so many places, or more."""
+    return [node for node in nodes if sum(_multiplies(user, node, dependent) for user in node.users) >= times]
 
 
 def _multiplies(user: Node, node: Node, dependent: set[Node]) -> bool:
     places = FACTORS.get(getattr(user.target, "overloadpacket", None)) or FACTORS.get(user.target) or []
-    return any(user.args[weight] is node and user.args[value] in dependent for value, weight in places)
+    return any(user.args[own] is node and user.args[other] in dependent for own, other in places)
 
 
 def at_w(pairs: dict[Node, Pair], epsilon: float) -> dict[Node, Placed]:

@@ -79,9 +79,36 @@ class Shared(nn.Module):
         return self.last(h) * self.norm.running_var - self.norm.running_mean
 
 
-def test_statistics_that_are_updated_twice_and_read_are_those_of_two_passes():
+class Viewed(nn.Module):
+    """It takes a view of what a norm averages before the norm does, and adds what that has averaged to a product."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 4, bias=False)
+
+    def forward(self, x):
+        variance, h = self.norm.running_var.view(1, -1), torch.tanh(self.first(x))
+        before, product, normed = h.detach() * variance, self.last(h), self.norm(h)
+        after = normed * variance
+        return torch.stack([before, after, after * self.norm.running_var.view(1, -1), product + self.norm.running_mean])
+
+
+class VarianceAlone(nn.Module):
+    """Its norm keeps no mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.register_buffer("variance", torch.ones(4))
+
+    def forward(self, x):
+        return F.batch_norm(torch.tanh(self.first(x)), x.new_zeros(4), self.variance, training=True)
+
+
+@pytest.mark.parametrize("build", [Shared, Viewed, VarianceAlone])
+def test_statistics_that_are_updated_and_then_read_are_those_of_two_passes(build):
     torch.manual_seed(0)
-    net, x = Shared().double(), torch.randn(6, 3, dtype=torch.float64)
+    net, x = build().double(), torch.randn(6, 3, dtype=torch.float64)
     model = randomised(net)
     direct = lt.CenteredModel(net, ALPHA, difference="direct")
     direct.load_state_dict(copy.deepcopy(model.state_dict()))
@@ -90,6 +117,89 @@ def test_statistics_that_are_updated_twice_and_read_are_those_of_two_passes():
     changes = [each.buffer_differences() for each in (model, direct)]
     assert all(change.any() for change in changes[0].values())
     torch.testing.assert_close(*changes, rtol=1e-10, atol=1e-10)
+
+
+def test_models_that_share_their_start_update_a_norm_in_two_places_as_each_alone():
+    torch.manual_seed(0)
+    net, x = Shared(), torch.randn(6, 3)
+    alone, *models = (randomised(net) for _ in range(3))
+    alone(x)
+    list(lt.SharedStart(models)(x))
+    torch.testing.assert_close(models[1].initial_buffers(), alone.initial_buffers(), rtol=0, atol=0)
+
+
+class Stopped(nn.Module):
+    """A product or the addition of a bias to it has no gradient."""
+
+    def __init__(self, product: bool):
+        super().__init__()
+        self.first, self.last, self.product = nn.Linear(3, 4), nn.Linear(4, 4), product
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        with torch.set_grad_enabled(not self.product):
+            product = h @ self.last.weight
+        with torch.set_grad_enabled(self.product):
+            moved = product + self.last.bias
+        return moved * h
+
+
+@pytest.mark.parametrize("product", [False, True])
+def test_a_bias_is_no_part_of_a_product_that_has_no_gradient_where_it_has(product):
+    torch.manual_seed(0)
+    net, x = Stopped(product).double(), torch.randn(6, 3, dtype=torch.float64)
+    model = randomised(net)
+    direct = lt.CenteredModel(net, ALPHA, difference="direct")
+    direct.load_state_dict(model.state_dict())
+    for one in (model, direct):
+        one(x).square().sum().backward()
+    for name, theta in model.theta.items():
+        expected = direct.theta[name].grad
+        torch.testing.assert_close(theta.grad, expected, rtol=1e-10, atol=1e-10, msg=name)
+
+
+STEPS, WIDTH = 20, 5
+#: How a recurrent net comes by its weight: once or at every step, and what that multiplies.
+RECURRENT = {
+    "transposed": lambda net, h, computed: h @ net.weight[:WIDTH].t(),
+    "computed": lambda net, h, computed: h @ computed,
+    "computed and transposed": lambda net, h, computed: F.linear(h, computed),
+    "to the left": lambda net, h, computed: (net.weight[WIDTH:] @ h.t()).t(),
+    "einsum": lambda net, h, computed: torch.einsum("bi,ji->bj", h, net.weight[:WIDTH]),
+}
+
+
+class Recurrent(nn.Module):
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.weight = step, nn.Parameter(torch.randn(2 * WIDTH, WIDTH))
+
+    def forward(self, h):
+        computed = torch.sin(self.weight[:WIDTH])
+        for _ in range(STEPS):
+            h = torch.tanh(self.step(self, h, computed))
+        return h
+
+
+@pytest.mark.parametrize("how", RECURRENT)
+def test_the_steps_of_a_recurrent_net_keep_one_weight_at_w(how):
+    torch.manual_seed(0)
+    model, kept = randomised(Recurrent(RECURRENT[how])), {}
+
+    def keep(t):
+        if t.numel() == WIDTH**2:
+            kept[t.untyped_storage().data_ptr()] = t
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        model(torch.randn(2, WIDTH)).sum().backward()
+    assert 1 <= len(kept) < 5
+
+
+def test_a_gradient_of_complex_weights_is_one_that_optimizers_take():
+    model = randomised(nn.Sequential(*(nn.Linear(3, 3, dtype=torch.complex64) for _ in range(2))))
+    model(torch.randn(4, 3, dtype=torch.complex64)).abs().sum().backward()
+    torch.optim.Adam(model.parameters()).step()
 
 
 def perceptron():
