@@ -82,8 +82,8 @@ def rule(*operators) -> Callable[[Rule], Rule]:
     :class:`Pair` stands for each floating tensor that depends on theta and a :class:`Discrete` for each condition or
     index that does; ``out`` is what the operator returned at w_0. It returns the divided difference of ``out`` (of a
     condition or index: its value at w), None where ``out`` does not depend on theta, and a tuple of these where ``out``
-    is a tuple or list. It must be exact at every epsilon > 0, give the derivative at epsilon = 0, and change none of its
-    arguments nor a pair's ``value(epsilon)``, which others read too. For an operator of one's own, my::square(x) = x^2::
+    is a tuple or list. It must be exact at every epsilon > 0, give the derivative at epsilon = 0, and leave as they are
+    its arguments and the value at w of a Pair, which others read too. For an operator of one's own, x^2::
 
         @lazytorch.rule(torch.ops.my.square)
         def square(epsilon, out, x):
