@@ -16,6 +16,7 @@ import torch
 import torch._dynamo
 import torch.utils._pytree as pytree
 from torch._higher_order_ops.flex_attention import flex_attention, math_attention
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
@@ -174,8 +175,11 @@ def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: S
     fold_biases(traced.graph, inside | kept)
     share_views(traced.graph, inside | kept)
     _keep(traced.graph, lambda node: node in kept or suppositions.concern(node))
-    if list_selected(traced.graph) or suppositions:
-        _try_lists(original, function, traced, example, suppositions)
+    with _refusals(module, running, lambda: None):  # a list within a list may have no rule
+        selected = list_selected(traced.graph, len(tensors))
+    if selected or suppositions:
+        _try_lists(original, function, traced, selected, example, decisions, suppositions)
+        sizes.bound(inputs)  # longer lists might have elements beyond a capacity
     _keep(traced.graph, kept.__contains__)
     sizes.close()
     return traced, function.out_spec, decisions, calls
@@ -186,12 +190,19 @@ def _moved(weight):
     return weight + torch.randn_like(weight) * (weight.std(correction=0) / 4 + 0.01)
 
 
+def _is_alike(x) -> bool:
+    """Whether an input or a buffer is all zeros, say, beside which little could be seen."""
+    return is_continuous(x) and not isinstance(x, FakeTensor) and x.numel() > 0 and bool((x == x.flatten()[0]).all())
+
+
 def _keep(graph, wanted: Callable) -> None:
     """The nodes that are, and all that is used."""
     graph.eliminate_dead_code(lambda node: wanted(node) or node.is_impure())
 
 
-def _try_lists(module, function: "_Flat", traced, example: list, suppositions: Suppositions) -> None:
+def _try_lists(
+    module, function: "_Flat", traced, selected: dict, example: list, decisions: Decisions, suppositions: Suppositions
+) -> None:
     """Let the trace list more than is selected, if that comes to nothing.
 
     Raises:
@@ -205,10 +216,12 @@ def _try_lists(module, function: "_Flat", traced, example: list, suppositions: S
     traced.recompile()
     parameters = dict(module.named_parameters())
     with torch.random.fork_rng({t.device for t in example if t.is_cuda}), forward_differentiable():
-        names = function.names + [None] * (len(example) - len(function.names))
-        moves = [name in parameters and is_continuous(t) for name, t in zip(names, example, strict=True)]
-        moved = [_moved(t) if move else t for t, move in zip(example, moves, strict=True)]
-        harmless = comes_to_nothing(traced, suppositions, moved, run)
+        weights, inputs = example[: len(function.names)], example[len(function.names) :]
+        moves = [name in parameters or _is_alike(t) for name, t in zip(function.names, weights, strict=True)]
+        weights = [_moved(t) if move and is_continuous(t) else t for t, move in zip(weights, moves, strict=True)]
+        varied = [_moved(t) if _is_alike(t) else t for t in inputs]
+        moved = [*weights, *(varied if decisions.hold(varied) else inputs)]
+        harmless = comes_to_nothing(traced, selected, suppositions, moved, run)
     if suppositions and not harmless:
         raise UntraceableModule(
             f"{type(module).__name__} decides in Python whether the weights select anything, and where they do not it "
