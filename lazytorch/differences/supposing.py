@@ -46,8 +46,10 @@ class EndlessLoop(Exception):
 class Suppositions:
     """What one trace supposes: of its nodes, with a test of their values, and of the lengths of its lists."""
 
-    def __init__(self, decisions: Decisions, active: bool):
-        self._decisions, self._active = decisions, active
+    def __init__(self, decisions: Decisions, length: int):
+        """Nothing is supposed if ``length``, which Python is told that every list has, is 0."""
+        self._decisions, self._active, self._length = decisions, length > 0, length
+        self.tell_length = False
         self._conditions: dict[fx.Node, Callable[[Tensor], Any]] = {}
         self._lengths: set = set()
         self._places: Counter = Counter()
@@ -87,7 +89,8 @@ class Suppositions:
             if every is not None:
                 return torch.arange(len(every)).view(every.shape).unbind()
         if self._active and function is Tensor.__len__ and length_of(args[0]) in self._lengths:
-            return 1
+            self.tell_length = True
+            return self._length
         result = function(*args, **kwargs)
         if self._active and function in LISTING and length_of(args[0]) not in self._lengths:
             for tensor in result if isinstance(result, (tuple, list)) else (result,):

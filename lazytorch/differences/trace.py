@@ -32,7 +32,7 @@ from .next_call import attributes_of, changed_since, next_call, same_function
 from .pair import UnsupportedOperator, is_continuous
 from .rewriting import count_in_place, fold_biases, fold_products, free_strides, share_views, update_statistics
 from .sizes import OF_ANY_SIZE, Sizes
-from .supposing import Suppositions
+from .supposing import MOST, Suppositions
 from .trial import comes_to_nothing
 
 aten = torch.ops.aten
@@ -120,16 +120,21 @@ def trace(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes):
             runs but cannot be traced.
     """
     try:
-        return _trace(module, tensors, args, kwargs, sizes, suppose=False)
+        return _trace(module, tensors, args, kwargs, sizes, suppose=0)
     except UntraceableModule as error:
         sizes.forget()
         with suppress(UntraceableModule):
-            return _trace(module, tensors, args, kwargs, sizes, suppose=True)
+            traced = _trace(module, tensors, args, kwargs, sizes, suppose=1)
+            told = traced[0].meta["tells_length"]
+            if not told or _computes(
+                traced[0], lambda: _trace(module, tensors, args, kwargs, Sizes(sizes.free), suppose=MOST)[0]
+            ):
+                return traced
         raise error from error.__cause__
 
 
-def _trace(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, suppose: bool):
-    """Where they ``suppose`` so, Python's decisions on whether the weights select anything find that they do."""
+def _trace(module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, suppose: int):
+    """Where ``suppose`` > 0, Python's decisions on whether the weights select anything find that they do, so many."""
 
     def trace_of(prepared, sizes):
         return _traced(module, prepared, tensors, args, kwargs, sizes, suppose)
@@ -155,7 +160,7 @@ def _computes(traced, trace_again) -> bool:
         return False
 
 
-def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, suppose: bool):
+def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: Sizes, suppose: int):
     """Of ``module``, a copy of the ``original``."""
     leaves, in_spec = pytree.tree_flatten((args, kwargs))
     inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
@@ -166,6 +171,7 @@ def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: S
     example = [t.detach() for t in (*tensors.values(), *inputs)]
     with _own_random_numbers(module), _refusals(module, running, lambda: _run_once(original, tensors, args, kwargs)):
         traced = _trace_once(function, example, sizes, decisions, suppositions, calls)
+    traced.meta["tells_length"] = suppositions.tell_length  # of a list, which might be any
     free_strides(traced.graph)
     update_statistics(traced.graph)
     count_in_place(traced.graph)

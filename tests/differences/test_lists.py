@@ -257,6 +257,25 @@ def test_it_is_refused_on_inputs_that_are_all_alike(make, value):
         lt.CenteredModel(make(mean_of_its_rows), 10.0)(torch.full((7, 3), value))
 
 
+class Doubled(nn.Linear):
+    """Where more than two are positive; the first call has none."""
+
+    def forward(self, x):
+        h = super().forward(x)
+        rows = torch.where(h[:, 0] > 0)[0]
+        if len(rows) == 0:
+            return h
+        h = h.index_add(0, rows, h[rows])
+        return 2 * h if len(rows) > 2 else h
+
+
+def test_more_elements_than_the_first_call_has_are_thought_of():
+    net = Doubled(1, 1, bias=False)
+    nn.init.ones_(net.weight)
+    with pytest.raises(lt.UntraceableModule, match="test_lists.py"):
+        lt.CenteredModel(net, 10.0)(torch.tensor([[-1.0], [-2.0], [-3.0]]))
+
+
 class First(nn.Linear):
     """The first of those that are positive."""
 
