@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import lazytorch as lt
 
@@ -396,3 +397,14 @@ def test_autocast_to_bfloat16_keeps_large_alpha_accurate():
                 outputs = model(x)
         assert outputs.dtype == torch.bfloat16
         assert (outputs.float() - expected).norm() <= 0.03 * expected.norm()
+
+
+def test_a_checkpoint_around_a_model():
+    torch.manual_seed(0)
+    model, x = lt.CenteredModel(nn.Sequential(nn.Linear(3, 3), nn.LogSigmoid()), 10.0), torch.randn(5, 3)
+    thetas = list(model.parameters())
+    plain, again = (
+        torch.autograd.grad(output.square().sum(), thetas)
+        for output in (model(x), checkpoint(model, x, use_reentrant=False))
+    )
+    torch.testing.assert_close(again, plain)

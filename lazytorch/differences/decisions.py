@@ -5,8 +5,10 @@ they come out the same.
 """
 
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -163,8 +165,19 @@ def node_of(tensor: Tensor) -> Any:
     return tensor
 
 
+#: Where torch and this package are.
+OURS = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep, "<")
+
+
+def frame_of_module() -> FrameType:
+    """The innermost frame that is neither torch's nor of this package; the outermost of all if there is none."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS):
+        frame = frame.f_back
+    return frame
+
+
 def where(frames: traceback.StackSummary | Any) -> str:
     """File, line and text of the innermost frame that is neither torch's nor of this package."""
-    ours = (os.path.dirname(torch.__file__) + os.sep, os.path.dirname(os.path.dirname(__file__)) + os.sep)
-    own = [frame for frame in frames if not frame.filename.startswith(ours) and not frame.filename.startswith("<")]
+    own = [frame for frame in frames if not frame.filename.startswith(OURS)]
     return f"{own[-1].filename}:{own[-1].lineno}, {own[-1].line}" if own else "unknown place"

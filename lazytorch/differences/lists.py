@@ -4,7 +4,6 @@ A pair has one length at both ends, so where these select differently a list hol
 selected at an end is read there all the same; there it adds 0, or is written beyond the tensor's end, which is cut off.
 """
 
-import itertools
 import operator
 from typing import Any
 
@@ -61,10 +60,16 @@ def _listed_along(mask, dim: int) -> tuple[Any, Any]:
     return type(mask)(*places), selected
 
 
-def listed_with_others(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """As :func:`listed`, with as many places again where the mask is false, or all of those."""
-    others = ~mask
-    return _listed(mask, mask | (others & (others.flatten().cumsum(0).view_as(mask) <= mask.sum())))
+def listed_after_others(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`listed`, after all places where the mask is false."""
+    places = torch.cat([(~mask).nonzero(), mask.nonzero()])
+    return places, mask[places.unbind(1)]
+
+
+def listed_before_others(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`listed`, before all places where the mask is false."""
+    places = torch.cat([mask.nonzero(), (~mask).nonzero()])
+    return places, mask[places.unbind(1)]
 
 
 def _listed(mask, either: Tensor) -> tuple[Any, Any]:
@@ -79,17 +84,12 @@ def _all(places: Tensor) -> Tensor:
     return torch.ones_like(places[:, 0], dtype=torch.bool)
 
 
-def list_selected(graph: fx.Graph, weights: int) -> bool:
-    """Have every list that depends on the first so many placeholders made by :func:`listed`.
+def list_selected(graph: fx.Graph, weights: int) -> dict[Any, fx.Node]:
+    """Have every list that depends on the first ``weights`` placeholders made by :func:`listed`.
 
-    What writes by it writes what is selected. Returns if there is any.
+    What writes by it then writes what is selected. Returns the length of each list -> whether elements are selected.
     """
-    dependent = set(itertools.islice(graph.nodes, weights))
-    for node in graph.nodes:
-        if not dependent.isdisjoint(node.all_input_nodes):
-            dependent.add(node)
-    _Lists(graph, dependent)
-    return any(map(makes_list, graph.nodes))
+    return _Lists(graph, weights).selected
 
 
 def makes_list(node) -> bool:
@@ -105,12 +105,13 @@ def list_more(graph: fx.Graph) -> None:
 
 
 class _Lists:
-    """Has the lists in a traced graph that are ``dependent`` made by :func:`listed`, and what writes by them do so."""
+    """Has lists in a traced graph made by :func:`listed`, and what writes by them write what is selected."""
 
-    def __init__(self, graph: fx.Graph, dependent: set):
-        self._graph, self._dependent, self._of_mask, self._selected = graph, dependent, {}, {}
+    def __init__(self, graph: fx.Graph, weights: int):
+        self._graph, self._of_mask, self.selected = graph, {}, {}
+        self._dependent = dependent(graph, weights)
         for node in list(graph.nodes):
-            if node.target is aten.nonzero.default and node.args[0] in dependent and node.args[0].meta["val"].dim():
+            if node.target is aten.nonzero.default and node.args[0].meta["val"].dim() and node in self._dependent:
                 node.replace_all_uses_with(self._list(node, node.args[0], node))
             elif node.target is aten.index.Tensor and _length(node):
                 node.args = (node.args[0], self._spelled(node, node.args[1], node))
@@ -120,7 +121,7 @@ class _Lists:
                     self._add_selected(node, 2)
                 else:
                     self._put_selected(node)
-            elif node.target is aten.cat.default and all(_length(part) in self._selected for part in node.args[0]):
+            elif node.target is aten.cat.default and all(_length(part) in self.selected for part in node.args[0]):
                 self._join(node)
             elif node.target is aten.scatter_add.default:
                 self._add_selected(node, 3)
@@ -137,34 +138,34 @@ class _Lists:
                 both.meta = node.meta | {"val": (places, places[:, 0] > 0)}
                 self._of_mask[mask] = [call(self._graph, operator.getitem, (both, i), node.meta) for i in range(2)]
         places, selected = self._of_mask[mask]
-        self._selected[_length(like)] = selected
+        self.selected[_length(like)] = selected
         return places
 
     def _spelled(self, node: Any, indices: list, like: Any) -> list:
         """The indices of an operator, with places for masks."""
         spelled = []
         for index in indices:
-            kept = index not in self._dependent or index.meta["val"].dtype != torch.bool
-            if kept or not index.meta["val"].dim():
+            own = index in self._dependent and index.meta["val"]
+            if own is False or own.dtype != torch.bool or not own.dim():
                 spelled.append(index)
                 continue
             places = self._list(node, index, like)
             with self._graph.inserting_before(node):
-                for i in range(index.meta["val"].dim()):
+                for i in range(own.dim()):
                     spelled.append(call(self._graph, aten.select.int, (places, 1, i), node.meta))
         return spelled
 
     def _join(self, node: Any) -> None:
         """One list of several."""
-        if _length(node) not in self._selected:
+        if _length(node) not in self.selected:
             with self._graph.inserting_before(node):
-                each = [self._selected[_length(part)] for part in node.args[0]]
-                self._selected[_length(node)] = call(self._graph, aten.cat.default, (each,), node.meta)
+                each = [self.selected[_length(part)] for part in node.args[0]]
+                self.selected[_length(node)] = call(self._graph, aten.cat.default, (each,), node.meta)
 
     def _add_selected(self, node: Any, position: int) -> None:
         """Have 0 added for what is not selected, by the argument at this position."""
         values = node.args[position]
-        if _length(values) in self._selected:
+        if _length(values) in self.selected:
             with self._graph.inserting_before(node):
                 zero = call(self._graph, aten.full.default, ([], 0), node.meta, _kind(values))
                 where = call(self._graph, aten.where.self, (self._are_selected(values), values, zero), node.meta)
@@ -172,20 +173,37 @@ class _Lists:
 
     def _put_selected(self, node: Any) -> None:
         x, indices, *rest = node.args
-        dim = next((i for i, index in enumerate(indices) if index and _length(index) in self._selected), None)
+        dim = next((i for i, index in enumerate(indices) if index and _length(index) in self.selected), None)
         if dim is not None:
             with self._graph.inserting_before(node):
                 selected, after = self._are_selected(indices[dim]), x.meta["val"].dim() - 1 - dim
-                where = call(self._graph, aten.where.ScalarOther, (selected, indices[dim], -1), node.meta)
+                index = self._from_the_start(indices[dim], x, dim)
+                where = call(self._graph, aten.where.ScalarOther, (selected, index, -1), node.meta)
                 longer = call(self._graph, aten.constant_pad_nd.default, (x, [0, 0] * after + [0, 1]), node.meta)
                 args = (longer, [*indices[:dim], where, *indices[dim + 1 :]], *rest)
                 longer = call(self._graph, node.target, args, node.meta)
             node.target, node.args = aten.slice.Tensor, (longer, dim, 0, -1)
 
+    def _from_the_start(self, index: Any, x: Any, dim: int) -> Any:
+        """An index along this dimension of x, which counts from the end where it is negative."""
+        size = call(self._graph, aten.sym_size.int, (x, dim), index.meta)
+        from_end = call(self._graph, aten.add.Tensor, (index, size), index.meta)
+        negative = call(self._graph, aten.lt.Scalar, (index, 0), index.meta)
+        return call(self._graph, aten.where.self, (negative, from_end, index), index.meta)
+
     def _are_selected(self, of_list: Any) -> Any:
         """The elements of what has a list's length, in its shape but for other dimensions."""
-        shape = [-1 if _unbacked(size) else 1 for size in of_list.meta["val"].shape]
-        return call(self._graph, aten.reshape.default, (self._selected[_length(of_list)], shape), of_list.meta)
+        shape = shape_along_list(of_list.meta["val"])
+        return call(self._graph, aten.reshape.default, (self.selected[_length(of_list)], shape), of_list.meta)
+
+
+def dependent(graph: fx.Graph, weights: int) -> set:
+    """The nodes that depend on the first ``weights`` placeholders."""
+    found = set([node for node in graph.nodes if node.op == "placeholder"][:weights])
+    for node in graph.nodes:
+        if not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _kind(node: Any) -> dict:
@@ -201,6 +219,11 @@ def length_of(tensor: Tensor) -> Any:
 def size_of_list(tensor: Tensor) -> Any:
     """The size itself."""
     return next((size for size in tensor.shape if _unbacked(size)), None)
+
+
+def shape_along_list(tensor: Tensor) -> list[int]:
+    """Of what has a number for each element, beside a traced tensor."""
+    return [-1 if _unbacked(size) else 1 for size in tensor.shape]
 
 
 def _length(node: Any) -> Any:

@@ -291,7 +291,8 @@ class _Apply(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        points, wanted = list(ctx.saved_tensors), ctx.needs_input_grad[3 + len(ctx.saved_tensors) :]
+        points = list(ctx.saved_tensors)  # once, as a checkpoint computes them again
+        wanted = ctx.needs_input_grad[3 + len(points) :]
 
         def of_wanted(*moving):
             moving = iter(moving)

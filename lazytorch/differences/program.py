@@ -290,7 +290,8 @@ def _moved(operator, epsilon: float, out, varying: list, args: tuple, kwargs: di
     if isinstance(varying[0], Ends):
         return _on_ends(operator, epsilon, out, args, kwargs)
     rule = find_rule(operator)
-    if all(isinstance(leaf, Discrete) for leaf in varying) and not is_random(operator):
+    discrete = all(isinstance(leaf, Discrete) for leaf in varying)
+    if discrete and not is_random(operator) and rule is not selection.size:
         result = _jump(operator, epsilon, out, args, kwargs)
     elif rule is not None:
         result = rule(epsilon, out, *args, **kwargs)

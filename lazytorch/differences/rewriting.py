@@ -17,6 +17,17 @@ VIEWS |= {aten.slice, aten.select, aten.split, aten.split_with_sizes, aten.unbin
 STRIDED = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 
 
+def rewrite(graph, inside: frozenset, kept: set) -> None:
+    """All of it but :func:`find_places`; what is ``inside`` custom functions, and ``kept`` for them, stays."""
+    free_strides(graph)
+    lift_constants(graph)
+    update_statistics(graph)
+    count_in_place(graph)
+    fold_products(graph, inside)
+    fold_biases(graph, inside | kept)
+    share_views(graph, inside | kept)
+
+
 def free_strides(graph) -> None:
     """Have no operator ask for strides."""
     for node in graph.nodes:

@@ -7,7 +7,7 @@ s_0 at w_0 and s_1 at w agree; at eps = 0 that is S(d; s_0).
 import torch
 import torch.utils._pytree as pytree
 
-from .pair import Discrete, chosen_jump, difference, primal, rule, value, varies
+from .pair import Discrete, UnsupportedOperator, chosen_jump, difference, primal, rule, value, varies
 
 aten = torch.ops.aten
 
@@ -79,4 +79,6 @@ SIZES = (aten.sym_size, aten.sym_numel)
 
 @rule(*SIZES)
 def size(epsilon, out, x, dim=None):
+    if isinstance(x, Discrete) and x.primal.shape != x.final.shape:
+        raise UnsupportedOperator("how many elements are selected depends on theta, and the module counts them")
     return None

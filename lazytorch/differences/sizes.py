@@ -21,6 +21,7 @@ class Sizes:
         self.free, self.any = free, any(free)
         self._traced: list[tuple[ShapeEnv, list[FakeTensor]]] = []  # each pass of the trace
         self._guards: list[tuple[ShapeEnv, str]] = []
+        self._most: list[torch.Size] = []  # sizes beyond which the trace does not hold
 
     @contextmanager
     def symbolic(self, example: Sequence[Tensor]) -> Iterator[list[FakeTensor]]:
@@ -38,6 +39,10 @@ class Sizes:
         """A trace that has failed."""
         self._traced = []
 
+    def bound(self, inputs: Sequence[Tensor]) -> None:
+        """Let the trace hold up to the sizes of these, by which something has been tried."""
+        self._most = [t.shape for t in inputs]
+
     def close(self) -> None:
         """Keep of the trace what :meth:`hold` needs."""
         for environment, inputs in self._traced:
@@ -49,6 +54,8 @@ class Sizes:
         """Whether a trace made by symbols serves inputs of these shapes."""
         if not self._guards:
             return True
+        if any(size > most for own in zip(shapes, self._most, strict=False) for size, most in zip(*own, strict=True)):
+            return False
         like = [torch.empty(shape, device="meta") for shape in shapes]
         with suppress(ZeroDivisionError):  # a remainder by a size that is 0
             return all(environment.evaluate_guards_expression(guards, like) for environment, guards in self._guards)

@@ -4,6 +4,7 @@ That is right where what is skipped otherwise comes to nothing, see :mod:`.trial
 """
 
 import operator
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .decisions import Decisions, node_of
+from .decisions import Decisions, frame_of_module, node_of
 from .lists import length_of, listed, size_of_list
 
 aten = torch.ops.aten
@@ -34,13 +35,24 @@ RESHAPING = (aten.reshape, aten.view, aten.squeeze, aten.select, aten.unbind)
 NEGATIONS = (aten.logical_not, aten.bitwise_not)
 
 
+#: How often one place in a running module may suppose something, as for each expert; `while` would for ever.
+MOST = 1024
+
+
+class EndlessLoop(Exception):
+    """What is supposed lets a loop of the module go on for ever."""
+
+
 class Suppositions:
     """What one trace supposes: of its nodes, with a test of their values, and of the lengths of its lists."""
 
-    def __init__(self, decisions: Decisions, active: bool):
-        self._decisions, self._active = decisions, active
+    def __init__(self, decisions: Decisions, length: int):
+        """Nothing is supposed if ``length``, which Python is told that every list has, is 0."""
+        self._decisions, self._active, self._length = decisions, length > 0, length
+        self.tell_length = False
         self._conditions: dict[fx.Node, Callable[[Tensor], Any]] = {}
         self._lengths: set = set()
+        self._places: Counter = Counter()
 
     def __bool__(self) -> bool:
         """Whether anything is supposed."""
@@ -66,24 +78,39 @@ class Suppositions:
             return None if every is None else every.tolist()
         answer = _answer(node := node_of(args[0])) if function in ASKING else None
         if answer is not None:
+            self._count()
             self._conditions[node] = bool if answer else operator.not_
         return answer
 
     def call(self, function: Callable, args: tuple, kwargs: dict) -> Any:
-        """The function's result, which has elements if it is a list."""
+        """The function's result, which has elements if it is a list, but not if it is one of what a list holds."""
         if self._active and function in UNBINDING and args[1:] in ((), (0,)) and not kwargs:
             every = self._elements(args[0])
             if every is not None:
                 return torch.arange(len(every)).view(every.shape).unbind()
         if self._active and function is Tensor.__len__ and length_of(args[0]) in self._lengths:
-            return 1
+            self.tell_length = True
+            return self._length
         result = function(*args, **kwargs)
-        if self._active and function in LISTING:
+        if self._active and function in LISTING and length_of(args[0]) not in self._lengths:
             for tensor in result if isinstance(result, (tuple, list)) else (result,):
                 if self._is_list(tensor):
+                    self._count()
                     torch._check(size_of_list(tensor) > 0)
                     self._lengths.add(length_of(tensor))
         return result
+
+    def _count(self) -> None:
+        """Once more at this place of the module's code.
+
+        Raises:
+            EndlessLoop: it has been too often.
+        """
+        frame = frame_of_module()
+        place = id(frame), frame.f_lasti
+        self._places[place] += 1
+        if self._places[place] > MOST:
+            raise EndlessLoop(f"a loop of more than {MOST} rounds")
 
     def _is_list(self, tensor: Tensor) -> bool:
         return size_of_list(tensor) is not None and self._decisions.depend_on_weights(tensor)

@@ -2,20 +2,24 @@
 
 A trace may suppose that every list has elements, as if every expert had rows: an empty one is given one. What Python
 skips at an empty list must come to nothing then. Both are tried at w_0, the second with other choices than the module's
-own, by which every expert goes without rows in turn; every random number is 1.
+own, by which every expert goes without rows in turn; every random number is 1, and what is read where nothing is
+selected is changed, as rows of an example may be alike.
 """
 
+import copy
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .lists import listed, listed_with_more, listed_with_others
+from ..functional import call, forward_differentiable
+from .decisions import Decisions
+from .lists import length_of, listed, listed_after_others, listed_before_others, listed_with_more, shape_along_list
 from .pair import is_continuous
 from .supposing import Suppositions
 
@@ -23,30 +27,73 @@ aten = torch.ops.aten
 
 #: At most so many times others are chosen, until all that is supposed has been seen to be otherwise.
 TRIALS = 4
+#: How a list holds what is selected, and that only or all else.
+WAYS = (listed, listed_after_others, listed_before_others)
 #: Operators that choose.
 CHOOSING = (aten.topk.default, aten.max.dim, aten.argmax.default, aten.sort.default, aten.sort.stable)
 
 
+def is_harmless(
+    module: nn.Module,
+    function,
+    traced: fx.GraphModule,
+    selected: dict,
+    example: list[Tensor],
+    decisions: Decisions,
+    suppositions: Suppositions,
+) -> bool:
+    """As :func:`comes_to_nothing`, near the ``example`` that the ``function`` of the ``module`` was traced with."""
+
+    def run(*tensors):
+        weights, args, kwargs = function.arguments(tensors)
+        return call(copy.deepcopy(module), weights, args, kwargs)
+
+    traced.recompile()
+    parameters = dict(module.named_parameters())
+    with torch.random.fork_rng({t.device for t in example if t.is_cuda}), forward_differentiable():
+        weights, inputs = example[: len(function.names)], example[len(function.names) :]
+        moves = [name in parameters or _is_alike(t) for name, t in zip(function.names, weights, strict=True)]
+        weights = [_moved(t) if move and is_continuous(t) else t for t, move in zip(weights, moves, strict=True)]
+        varied = [_moved(t) if _is_alike(t) else t for t in inputs]
+        moved = [*weights, *(varied if decisions.hold(varied) else inputs)]
+        return comes_to_nothing(traced, selected, suppositions, moved, run)
+
+
+def _moved(weight):
+    """Elsewhere, as at w_0 a last layer may be 0."""
+    return weight + torch.randn_like(weight) * (weight.std(correction=0) / 4 + 0.01)
+
+
+def _is_alike(x) -> bool:
+    """Whether an input or a buffer is all zeros, say, beside which little could be seen."""
+    return is_continuous(x) and not isinstance(x, FakeTensor) and x.numel() > 0 and bool((x == x.flatten()[0]).all())
+
+
 @torch.no_grad()
 def comes_to_nothing(
-    traced: fx.GraphModule, suppositions: Suppositions, example: list[Tensor], run: Callable[..., Any]
+    traced: fx.GraphModule,
+    selected: dict[Any, fx.Node],
+    suppositions: Suppositions,
+    example: list[Tensor],
+    run: Callable[..., Any],
 ) -> bool:
     """Whether the lists of a trace may hold more than is selected, and whatever it supposes makes no difference.
 
-    ``run`` is the module itself as a function of the tensors of the ``example``.
+    ``selected`` is what :func:`list_selected` returns, ``run`` the module itself as a function of the tensors of the
+    ``example``.
     """
     if any(isinstance(t, FakeTensor) for t in example):
         return True  # a rehearsal
     with suppress(Exception):  # of what has no elements, say
         with _Altered():
-            ways = (lambda mask: listed(_not_all(mask)), lambda mask: listed_with_others(_not_all(mask)))
-            if not _agree(*(_Trial(traced, way).on(example) for way in ways)):
+            alone, *others = [_Trial(traced, selected, way).on(example) for way in WAYS]
+            if not all(_agree(alone, other) for other in others):
                 return False
         unseen = {node for node in traced.graph.nodes if suppositions.test_of(node)}
         for number in range(TRIALS):
             if not unseen:
                 return True
-            trial = _Trial(traced, listed_with_more, suppositions)
+            trial = _Trial(traced, selected, listed_with_more, suppositions)
             with _Altered(number):
                 if not _agree(trial.on(example), _on(example, run)):
                     return False
@@ -55,10 +102,10 @@ def comes_to_nothing(
     return False
 
 
-def _not_all(mask: Tensor) -> Tensor:
-    """The mask, or half of it where it is all true, so that there are others."""
+def _some(mask: Tensor) -> Tensor:
+    """The mask, or half of all places where it is true everywhere or nowhere, so that there are some and others."""
     half = (torch.arange(mask.numel(), device=mask.device) < mask.numel() // 2).view_as(mask)
-    return mask & (half | ~mask.all())
+    return torch.where(mask.all() | ~mask.any(), half, mask)
 
 
 def _on(example: list[Tensor], run: Callable) -> list:
@@ -70,9 +117,10 @@ def _on(example: list[Tensor], run: Callable) -> list:
 class _Trial(fx.Interpreter):
     """Runs a trace, its lists made in a certain ``way``; notes what is ``otherwise`` than it supposes."""
 
-    def __init__(self, traced: fx.GraphModule, way: Callable, suppositions: Suppositions | None = None):
+    def __init__(self, traced: fx.GraphModule, selected: dict, way: Callable, suppositions: Suppositions | None = None):
         super().__init__(traced)
         self._way, self._suppositions, self.otherwise = way, suppositions, set()
+        self._lengths, self._selected = {node: length for length, node in selected.items()}, {}
 
     def on(self, example: list[Tensor]) -> list:
         return _on(example, self.run)
@@ -80,12 +128,29 @@ class _Trial(fx.Interpreter):
     def run_node(self, node):
         if node.target is listed:
             (value,), _ = self.fetch_args_kwargs_from_env(node)
-            result = self._way(value)
+            result = self._way(value if self._suppositions else _some(value))
         else:
-            value = result = super().run_node(node)
+            value = result = self._changed(node, super().run_node(node))
         if self._suppositions and (test := self._suppositions.test_of(node)) and not test(value):
             self.otherwise.add(node)
+        if node in self._lengths:
+            self._selected[self._lengths[node]] = result
         return result
+
+    def _changed(self, node, result):
+        """What is read by a list, with other values where nothing is selected."""
+        length = _of_list(node)
+        if length not in self._selected or any(_of_list(argument) == length for argument in node.all_input_nodes):
+            return result
+        selected = self._selected[length].view(shape_along_list(node.meta["val"]))
+        others = torch.arange(result.numel(), device=result.device).cos().view(result.shape)
+        return torch.where(selected, result, 2 * result + others.to(result.dtype))
+
+
+def _of_list(node) -> Any:
+    """The length of a list of floating numbers."""
+    val = node.meta.get("val")
+    return length_of(val) if isinstance(val, Tensor) and is_continuous(val) else None
 
 
 class _Altered(TorchDispatchMode):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import lazytorch as lt
+from lazytorch.differences import supposing
 
 FORMS = {}
 
@@ -180,13 +181,191 @@ def of_all_its_rows(experts, x, weights, chosen):
     return out
 
 
-@pytest.mark.parametrize("mix", (otherwise, on_all_rows, on_all_rows_by_number, of_all_its_rows))
-def test_what_an_expert_without_rows_would_change_is_refused(mix):
+def up_to_a_capacity(experts, x, weights, chosen):
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        rows = torch.where(chosen == e)[0]
+        if rows.numel() > 0:
+            kept = torch.ones_like(rows).cumsum(0) <= 5
+            out[rows] += expert(x[rows]) * kept.unsqueeze(1)
+    return out
+
+
+def as_long_as_there_are_any(experts, x, weights, chosen):
+    while (x[:, 0] > 0).any():
+        x = experts[0](x)
+    return x
+
+
+def as_long_as_some_are_left(experts, x, weights, chosen):
+    rows = x[:, 0].argsort()
+    while len(rows):
+        rows = rows[x[rows, 0] > x[rows[0], 0]]
+    return x
+
+
+REFUSED = (otherwise, on_all_rows, on_all_rows_by_number, of_all_its_rows, up_to_a_capacity)
+REFUSED += (as_long_as_there_are_any, as_long_as_some_are_left)
+
+
+@pytest.mark.parametrize("mix", REFUSED)
+def test_what_an_expert_without_rows_would_change_is_refused(mix, monkeypatch):
+    monkeypatch.setattr(supposing, "MOST", 64)
     net = nn.Sequential(Mixture(mix), nn.Linear(3, 1))
     nn.init.zeros_(net[1].weight)
     model = lt.CenteredModel(net, 10.0)
-    with pytest.raises(lt.UntraceableModule, match=r"takes (a )?Python decisions? on .*test_lists.py:\d+, if "):
+    with pytest.raises(lt.UntraceableModule, match=r"takes (a )?Python decisions? on .*test_lists.py:\d+, (if|while) "):
         model(torch.randn(7, 3))
+
+
+def mean_of_its_rows(experts, x, weights, chosen):
+    out = torch.zeros_like(x)
+    for e, expert in enumerate(experts):
+        rows = torch.where(chosen == e)[0]
+        if rows.numel() > 0:
+            out[rows] += expert(x[rows].mean(0, keepdim=True))
+    return out
+
+
+class OrItsInput(Mixture):
+    def forward(self, x):
+        chosen, out = self.router(self.first(x)).argmax(1), torch.zeros_like(x)
+        for e, expert in enumerate(self.experts):
+            rows = torch.where(chosen == e)[0]
+            if rows.numel() > 0:
+                out[rows] += expert(self.first(x)[rows])
+            else:
+                out = out + x
+        return out
+
+
+class WithMeanLater(Mixture):
+    """By a buffer that is 0 as yet."""
+
+    def __init__(self, mix):
+        super().__init__(mix)
+        self.register_buffer("share", torch.zeros(()))
+
+    def forward(self, x):
+        return numel(self.experts, x, *self.router(self.first(x)).topk(2)) + self.share * super().forward(x)
+
+
+@pytest.mark.parametrize("make", (Mixture, OrItsInput, WithMeanLater))
+@pytest.mark.parametrize("value", (0.0, 1.0))
+def test_it_is_refused_on_inputs_that_are_all_alike(make, value):
+    with pytest.raises(lt.UntraceableModule, match="test_lists.py"):
+        lt.CenteredModel(make(mean_of_its_rows), 10.0)(torch.full((7, 3), value))
+
+
+class Doubled(nn.Linear):
+    """Where more than two are positive; the first call has none."""
+
+    def forward(self, x):
+        h = super().forward(x)
+        rows = torch.where(h[:, 0] > 0)[0]
+        if len(rows) == 0:
+            return h
+        h = h.index_add(0, rows, h[rows])
+        return 2 * h if len(rows) > 2 else h
+
+
+def test_more_elements_than_the_first_call_has_are_thought_of():
+    net = Doubled(1, 1, bias=False)
+    nn.init.ones_(net.weight)
+    with pytest.raises(lt.UntraceableModule, match="test_lists.py"):
+        lt.CenteredModel(net, 10.0)(torch.tensor([[-1.0], [-2.0], [-3.0]]))
+
+
+class First(nn.Linear):
+    """The first of those that are positive."""
+
+    def forward(self, x):
+        h = super().forward(x)[:, 0]
+        return h[h > 0][:1].sum()
+
+
+def test_the_first_of_a_list_is_not_one_that_is_not_selected():
+    net = First(1, 1, bias=False)
+    nn.init.ones_(net.weight)
+    model = lt.CenteredModel(net, 1.0001)
+    nn.init.constant_(model.theta["weight"], -2 * model.alpha)
+    with pytest.raises(lt.UnsupportedOperator, match="how much it selects depends on theta"):
+        model(torch.tensor([[-1.0], [1.0], [2.0]]))
+
+
+class Shifted(nn.Linear):
+    """Written to the places before those that are selected, of which one is -1."""
+
+    def forward(self, x, by_input):
+        h, mask = super().forward(x), x[:, 0] > -9
+        rows = (mask if by_input else mask & (h[:, 0] < 99)).nonzero()[:, 0]
+        out = torch.zeros_like(h)
+        out[rows - 1] = h[rows]
+        return out
+
+
+@pytest.mark.parametrize("by_input", (True, False))
+def test_lists_write_to_places_that_count_from_the_end(by_input):
+    net, x = Shifted(3, 3), torch.randn(5, 3)
+    model, plain = lt.CenteredModel(net, 10.0), lt.CenteredModel(nn.Linear(3, 3), 10.0)
+    for theta in (*model.theta.values(), *plain.theta.values()):
+        nn.init.ones_(theta)
+    torch.testing.assert_close(model(x, by_input), plain(x).roll(-1, 0))
+
+
+class OneOfEach(Mixture):
+    """Weights by the expert of each row."""
+
+    def forward(self, x):
+        h = self.first(x)
+        expert, rows = torch.where(nn.functional.one_hot(self.router(h).argmax(1), 4).T.bool())
+        values = torch.einsum("nij,nj->ni", torch.stack([e[0].weight for e in self.experts])[expert], h[rows])
+        return torch.zeros_like(h).index_put((rows,), values)
+
+
+def test_experts_are_an_index():
+    torch.manual_seed(0)
+    net, x = OneOfEach(None).double(), torch.randn(7, 3).double()
+    model, direct = lt.CenteredModel(net, 3.0), lt.CenteredModel(net, 3.0, difference="direct")
+    for mine, other in zip(model.parameters(), direct.parameters(), strict=True):
+        other.data.copy_(nn.init.normal_(mine, std=6.0))
+    torch.testing.assert_close(outputs_and_gradients(model, x), outputs_and_gradients(direct, x))
+
+
+def two_levels(experts, x, weights, chosen):
+    out, first = torch.zeros_like(x), chosen[:, 0] < 2
+    for half, rows in enumerate((first.nonzero()[:, 0], (~first).nonzero()[:, 0])):
+        inner, values = torch.zeros_like(x[rows]), x[rows]
+        for e in range(2):
+            mine = values[:, e] > 0
+            if mine.any():
+                inner[mine] += experts[2 * half + e](values[mine])
+        out[rows] += inner
+    return out
+
+
+def test_lists_of_what_a_list_holds_are_refused():
+    with pytest.raises(lt.UntraceableModule, match="test_lists.py"):
+        lt.CenteredModel(Mixture(two_levels), 10.0)(torch.randn(7, 3))
+
+
+def up_to_many(experts, x, weights, chosen):
+    rows = torch.where(chosen[:, 0] == 0)[0]
+    kept = torch.ones_like(rows).cumsum(0) <= 12
+    return torch.zeros_like(x).index_add(0, rows, x[rows] * kept.unsqueeze(1))
+
+
+def test_a_trace_for_all_sizes_serves_none_beyond_those_that_it_is_tried_at():
+    torch.manual_seed(0)
+    model = lt.CenteredModel(Mixture(up_to_many), 10.0)
+    nn.init.normal_(model.theta["router.weight"], std=100)
+    for size in range(2, 12):
+        model(torch.randn(size, 3))
+    traces = model.tracing[0]
+    model(torch.randn(9, 3))
+    assert model.tracing[0] == traces
+    with pytest.raises(lt.UnsupportedOperator, match="how much it selects depends on theta"):
+        model(torch.randn(60, 3))
 
 
 def by_their_number(experts, x, weights, chosen):
