@@ -1,6 +1,7 @@
 """TensorBoard's view of a run: scalars, the layers as a picture, one row of the HParams page, Custom Scalars."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -27,6 +28,21 @@ NO_RESULT = {"_target_", "name", "runs_dir", "device", "resume", "scale", "plan"
 FIRST = ("alpha", "alpha_log10", "seed")
 
 
+def _opened(directory: Path, first_epoch: int):
+    """A writer whose file is read last: in the order of names, which tell the second and then count without zeros."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    before = set(directory.glob("events.out.tfevents.*"))
+    writer = SummaryWriter(str(directory), purge_step=first_epoch)
+    (own,) = set(directory.glob("events.out.tfevents.*")) - before
+    if before and own < max(before):
+        writer.close()
+        own.unlink()
+        time.sleep(1)
+        writer = SummaryWriter(str(directory), purge_step=first_epoch)
+    return writer
+
+
 class TensorBoard:
     """The event files in ``directory``, written while open.
 
@@ -36,10 +52,8 @@ class TensorBoard:
     """
 
     def __init__(self, directory: Path, declared: dict[str, Quantity], first_epoch: int):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.declared = declared
-        self.writer = SummaryWriter(str(directory), purge_step=first_epoch)
+        self.writer = _opened(directory, first_epoch)
 
     def __enter__(self) -> "TensorBoard":
         return self

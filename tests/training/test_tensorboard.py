@@ -7,9 +7,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.metadata import parse_session_start_info_plugin_data
+from tensorboard.summary.writer import event_file_writer
 
 from lazytorch.runs import RunDirectory
-from lazytorch.training.tensorboard import hyperparameters
+from lazytorch.training.tensorboard import TensorBoard, hyperparameters
 
 from .problems import make
 
@@ -89,6 +90,15 @@ def test_custom_scalars_name_what_a_training_logs(tmp_path):
     assert [category.title for category in layout.category] == ["accuracy", "laziness", "optimisation"]
     for regex in (regex for category in layout.category for chart in category.chart for regex in chart.multiline.tag):
         assert [tag for tag in board.Tags()["scalars"] if re.match(regex, tag)] == [regex.removesuffix("$")]
+
+
+def test_what_is_logged_within_a_second_is_read_in_its_order(tmp_path, monkeypatch):
+    """Names of event files tell the second, and count in it without leading zeros."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(9))
+    for epoch in range(3):
+        with TensorBoard(tmp_path / "tensorboard", {}, epoch) as board:
+            board.log({"epoch": epoch, "train_loss": 1.0})
+    assert [event.step for event in events(tmp_path).Scalars("loss/train")] == [0, 1, 2]
 
 
 def test_a_run_that_goes_on_is_one_curve(tmp_path):
