@@ -184,13 +184,12 @@ class CenteredModel(Anchored):
     def compile(self, backend: Backend = "inductor") -> None:
         """Run what records a gradient as one graph from here on, compiled by ``backend`` (see ``torch.compile``).
 
-        The numbers are those of the model that is not compiled, up to the backend's rounding (that of inductor, torch
-        2.14, is up to 1e-3 of the gradient through batch norm on a CPU, in the plain network too). Compiling takes from
-        seconds to minutes at the first call of each input signature and mode, of all models that share their traces,
-        and for each number of elements that the module selects of its inputs by their values, as by a mask. One graph
-        serves alphas above 1, to 1e8, one those from 1e-8 to 1, one alpha = inf. Calls without gradients, as in an
-        evaluation, those that share their start or are observed, and those inside transforms of ``torch.func`` or
-        dispatch modes run as without.
+        The numbers are those of the model that is not compiled, up to the backend's rounding (where it flips a ReLU,
+        1e-3 of the gradient, as rounding does in eager mode). Compiling takes from seconds to minutes at the first call
+        of each input signature and mode, of all models that share their traces, and for each number of elements that
+        the module selects of its inputs by their values, as by a mask. One graph serves alphas above 1, to 1e8, one
+        those from 1e-8 to 1, one alpha = inf. Calls without gradients, as in an evaluation, those that share their
+        start or are observed, and those inside transforms of ``torch.func`` or dispatch modes run as without.
 
         Raises:
             ValueError: ``difference="direct"``.
