@@ -18,41 +18,16 @@ from torch import Tensor
 from torch.fx.node import map_arg
 
 from ..activations import relu_name
-from . import (  # noqa: F401 (they register rules)
-    activations,
-    batch_norm,
-    bilinear,
-    comparison,
-    detection,
-    factorisations,
-    inverse,
-    layer_norm,
-    linear,
-    linear_algebra,
-    ordering,
-    piecewise,
-    pointwise,
-    pooling,
-    power,
-    random,
-    reduction,
-    rounding,
-    segments,
-    selection,
-    softmax,
-    special,
-    weights,
-)
-from .derivative import derivative
-from .ends import LARGE, Ends, as_difference, as_ends, at_both, follows_rule, is_random, needs_rule
+from . import selection, weights
+from .ends import LARGE, Ends, as_difference, as_ends, needs_rule
 from .in_place import changing, overwritten, rereads
 from .lists import length_of, makes_list
+from .operators import in_python, moved
 from .pair import (
     ROUNDINGS,
     Discrete,
     Pair,
     UnsupportedOperator,
-    chosen_jump,
     find_rule,
     is_continuous,
     placed,
@@ -223,7 +198,7 @@ class Program:
         args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
         try:
             if not isinstance(node.target, torch._ops.OpOverload):
-                return _in_python(node.target, args)
+                return in_python(node.target, args)
             if record is None or node in self._of_lists:
                 out = _at_w_0(node, values)
             elif node in record:
@@ -234,7 +209,7 @@ class Program:
             if not varying:
                 return out
             with torch.no_grad() if node in self._stopped else nullcontext():
-                return _moved(node.target, epsilon, out, varying, args, kwargs)
+                return moved(node.target, epsilon, out, varying, args, kwargs)
         except UnsupportedOperator as error:
             module = node.meta.get("module") or "(root)"
             name = node.target if isinstance(node.target, torch._ops.OpOverload) else node.target.__name__
@@ -270,60 +245,6 @@ def _active(x, epsilon: float) -> tuple[Tensor, Tensor]:
 def _at_w_0(node, values: dict):
     args, kwargs = map_arg((node.args, node.kwargs), lambda argument: primal(values[argument]))
     return node.target(*args, **kwargs)
-
-
-def _in_python(function, args: tuple):
-    """What a graph calls beside operators: the making of lists, and what Python does with tuples and numbers."""
-    if any(isinstance(argument, Ends) and not isinstance(argument.primal, Tensor) for argument in args):
-        return at_both(function, function(*map(primal, args)), args, {})
-    return function(*args)
-
-
-def on_pairs(operator, epsilon: float, out, args: tuple, kwargs: dict):
-    """``out``, what the operator returned at w_0, together with its divided difference where it depends on theta."""
-    varying = [leaf for leaf in pytree.tree_leaves((args, kwargs), is_leaf=varies) if varies(leaf)]
-    return _moved(operator, epsilon, out, varying, args, kwargs) if varying else out
-
-
-def _moved(operator, epsilon: float, out, varying: list, args: tuple, kwargs: dict):
-    """As :func:`on_pairs`, which of the arguments depend on theta being known."""
-    if isinstance(varying[0], Ends):
-        return _on_ends(operator, epsilon, out, args, kwargs)
-    rule = find_rule(operator)
-    discrete = all(isinstance(leaf, Discrete) for leaf in varying)
-    if discrete and not is_random(operator) and rule is not selection.size:
-        result = _jump(operator, epsilon, out, args, kwargs)
-    elif rule is not None:
-        result = rule(epsilon, out, *args, **kwargs)
-    elif epsilon > 0:
-        raise UnsupportedOperator(f"it has no divided-difference rule at finite alpha: {remedy(operator)}")
-    else:
-        result = derivative(operator, *args, **kwargs)
-    return _wrap(out, result, epsilon)
-
-
-def _on_ends(operator, epsilon: float, out, args: tuple, kwargs: dict):
-    if not follows_rule(operator):
-        return at_both(operator, out, args, kwargs)
-    args, kwargs = pytree.tree_map(lambda leaf: as_difference(leaf, epsilon), (args, kwargs), is_leaf=varies)
-    result = on_pairs(operator, epsilon, out, args, kwargs)
-    return pytree.tree_map(lambda leaf: as_ends(leaf, epsilon), result, is_leaf=varies)
-
-
-def _wrap(out, result, epsilon):
-    if result is None:
-        return out
-    if isinstance(out, (tuple, list)):
-        return tuple(_wrap(*both, epsilon) for both in zip(out, result, strict=True))
-    if is_continuous(out):
-        return Pair(out, result)
-    return Discrete(out, result) if epsilon > 0 else out
-
-
-def _jump(operator, epsilon, out, args, kwargs):
-    """Of a function of conditions and indices alone."""
-    args, kwargs = pytree.tree_map(lambda leaf: value(leaf, epsilon), (args, kwargs), is_leaf=varies)
-    return pytree.tree_map(lambda at_w, a: chosen_jump(epsilon, a, at_w), operator(*args, **kwargs), out)
 
 
 def _last_uses(nodes: list, ends: dict) -> dict:

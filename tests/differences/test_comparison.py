@@ -7,8 +7,8 @@ import mpmath
 import pytest
 import torch
 
+from lazytorch.differences.operators import on_pairs
 from lazytorch.differences.pair import Discrete, Pair
-from lazytorch.differences.program import on_pairs
 
 aten = torch.ops.aten
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")

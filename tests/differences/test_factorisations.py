@@ -5,7 +5,7 @@ import torch
 
 from lazytorch.differences import Pair, UnsupportedOperator
 from lazytorch.differences.decompositions import OWN
-from lazytorch.differences.program import on_pairs
+from lazytorch.differences.operators import on_pairs
 
 aten = torch.ops.aten
 

@@ -177,23 +177,30 @@ def on_all_rows_by_number(experts, x, weights, chosen):
     return x
 
 
-def of_all_its_rows(experts, x, weights, chosen):
-    out = torch.zeros_like(x)
-    for e, expert in enumerate(experts):
-        rows = torch.where(chosen == e)[0]
-        if rows.numel() > 0:
-            out[rows] += expert(x[rows].sum(0, keepdim=True))
-    return out
+def row_by_row(compute):
+    """A mixture in which each expert adds compute(expert, x, its rows) to its rows."""
+
+    @functools.wraps(compute)
+    def mix(experts, x, weights, chosen):
+        out = torch.zeros_like(x)
+        for e, expert in enumerate(experts):
+            rows = torch.where(chosen == e)[0]
+            if rows.numel() > 0:
+                out[rows] += compute(expert, x, rows)
+        return out
+
+    return mix
 
 
-def up_to_a_capacity(experts, x, weights, chosen):
-    out = torch.zeros_like(x)
-    for e, expert in enumerate(experts):
-        rows = torch.where(chosen == e)[0]
-        if rows.numel() > 0:
-            kept = torch.ones_like(rows).cumsum(0) <= 5
-            out[rows] += expert(x[rows]) * kept.unsqueeze(1)
-    return out
+@row_by_row
+def of_all_its_rows(expert, x, rows):
+    return expert(x[rows].sum(0, keepdim=True))
+
+
+@row_by_row
+def up_to_a_capacity(expert, x, rows):
+    kept = torch.ones_like(rows).cumsum(0) <= 5
+    return expert(x[rows]) * kept.unsqueeze(1)
 
 
 def as_long_as_there_are_any(experts, x, weights, chosen):

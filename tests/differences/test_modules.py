@@ -10,8 +10,8 @@ from torch import nn
 
 import lazytorch as lt
 from lazytorch.differences import Pair, UnsupportedOperator
+from lazytorch.differences.operators import on_pairs
 from lazytorch.differences.ordering import ranks
-from lazytorch.differences.program import on_pairs
 
 
 class Function(nn.Module):

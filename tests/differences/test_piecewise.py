@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lazytorch.differences.operators import on_pairs
 from lazytorch.differences.pair import Pair
-from lazytorch.differences.program import on_pairs
 
 aten = torch.ops.aten
 

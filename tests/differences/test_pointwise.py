@@ -6,8 +6,8 @@ import torch
 from mpmath import mpf
 
 from lazytorch.differences import pair
+from lazytorch.differences.operators import on_pairs
 from lazytorch.differences.pair import Pair
-from lazytorch.differences.program import on_pairs
 
 aten = torch.ops.aten
 EPSILONS = (1.0, 1e-2, 1e-4, 1e-7, 1e-12, 0.0)
