@@ -15,7 +15,7 @@ from .differences.decisions import READS
 from .differences.derivative import has_gradient_of
 from .differences.pair import is_continuous
 from .differences.trace import UntraceableModule
-from .functional import call, forward_differentiable, jvp, kept_tensors
+from .functional import LOCK, call, forward_differentiable, jvp, kept_tensors
 from .signature import Latest, arguments_of, signature_of, state_of
 from .traces import Traces
 from .transforms import check_export, in_batches_of, outside
@@ -70,7 +70,8 @@ class LinearizedModel(Anchored):
             )
         key = signature_of(self.structure, self._initial(), arguments), state_of(self.structure)
         if key not in self._usable:
-            self._usable[key] = self._jvp_is_right(args, kwargs)
+            with LOCK:  # another thread's pass would have its own tensors in the structure
+                self._usable[key] = self._jvp_is_right(args, kwargs)
         output, tangent = (self._forward_mode if self._usable[key] else self._traced)(args, kwargs)
         return tangent if self.centered else pytree.tree_map(_add, output, tangent)
 
