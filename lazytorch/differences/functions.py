@@ -46,25 +46,25 @@ class Inlined(NamedTuple):
         outputs = pytree.tree_leaves(self.apply(*args, **kwargs))
         return [out for out in outputs if isinstance(out, Tensor)]
 
-    def honour(self, epsilon: float, values: dict) -> None:
-        """Give the outputs in ``values``, differences or ends, the gradient of the function's own backward."""
-        moving = [node for node in self.outputs if _moving(values.get(node)) is not None]
-        inputs = [values[node] for node in self.inputs]
-        if not moving or all(_moving(x) is None for x in inputs):
-            return
+    def honour(self, epsilon: float, inputs: list, outputs: list) -> list:
+        """The ``outputs``, differences or ends, with the gradient of the function's own backward."""
+        which = [i for i, out in enumerate(outputs) if _moving(out) is not None]
+        if not which or all(_moving(x) is None for x in inputs):
+            return outputs
         if active():
             raise UnsupportedOperator(f"a custom autograd.Function is not run under torch.func's transforms: {REMEDY}")
-        which = [self.outputs.index(node) for node in moving]
         found = _Honoured.apply(
             self.call,
             which,
             [value(x, epsilon) for x in inputs],  # where its backward is taken
-            len(moving),
-            *(_moving(values[node]) for node in moving),
+            len(which),
+            *(_moving(outputs[i]) for i in which),
             *map(_moving, inputs),
         )
-        for node, moved in zip(moving, found, strict=True):
-            values[node] = type(values[node])(values[node].primal, moved)
+        honoured = list(outputs)
+        for i, moved in zip(which, found, strict=True):
+            honoured[i] = type(outputs[i])(outputs[i].primal, moved)
+        return honoured
 
 
 def _moving(argument) -> Tensor | None:

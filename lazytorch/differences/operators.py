@@ -61,7 +61,7 @@ def moved(operator, epsilon: float, out, varying: list, args: tuple, kwargs: dic
     if isinstance(varying[0], Ends):
         return _on_ends(operator, epsilon, out, args, kwargs)
     rule = find_rule(operator)
-    discrete = all(isinstance(leaf, Discrete) for leaf in varying)
+    discrete = not isinstance(varying[0], Pair) and all(isinstance(leaf, Discrete) for leaf in varying)
     if discrete and not is_random(operator) and rule is not selection.size:
         result = _jump(operator, epsilon, out, args, kwargs)
     elif rule is not None:

@@ -1,5 +1,6 @@
 """Pairs (value at w_0, divided difference), the rules that operators follow on them, and their common backward."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -93,11 +94,13 @@ def rule(*operators) -> Callable[[Rule], Rule]:
     def register(function: Rule) -> Rule:
         for operator in operators:
             RULES[operator] = function
+        find_rule.cache_clear()
         return function
 
     return register
 
 
+@functools.cache
 def find_rule(operator) -> Rule | None:
     """The rule registered for an operator overload, for its packet or its name; None if there is none."""
     if not isinstance(operator, torch._ops.OpOverload):

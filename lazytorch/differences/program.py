@@ -9,35 +9,29 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
-from torch.fx.node import map_arg
 
 from ..activations import relu_name
 from . import selection, weights
 from .ends import LARGE, Ends, as_difference, as_ends, needs_rule
 from .in_place import changing, overwritten, rereads
-from .lists import length_of, makes_list
-from .operators import in_python, moved
 from .pair import (
-    ROUNDINGS,
-    Discrete,
     Pair,
     UnsupportedOperator,
     find_rule,
     is_continuous,
-    placed,
     primal,
     remedy,
     value,
     varies,
 )
-from .running_statistics import take_updates, updating_together
+from .running_statistics import updating_together
 from .sizes import Free, Sizes
+from .straight_line import Code, Kind, straight_line
 from .trace import UntraceableModule, trace
 
 aten = torch.ops.aten
@@ -69,15 +63,16 @@ class Program:
         self.names = dict(zip(self.placeholders, tensors, strict=False))
         self.overwritten = overwritten(self.nodes)
         self.written = {self.names[node] for node in self.overwritten if node in self.names}
-        self._ends = {call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)}
+        self.inlined = {
+            call.outputs[-1]: call for call in calls if call.outputs and call.outputs[-1] in set(self.nodes)
+        }
         inside = frozenset().union(*(call.inside for call in calls))
-        self._stopped = inside | {node for node in self.nodes if node.meta.get("stopped")}
-        self._of_lists = _of_lists(self.nodes)
+        self.stopped = inside | {node for node in self.nodes if node.meta.get("stopped")}
         self.relus = _relus(self.nodes, module)
-        self._views, self._factors, self._repeated = self._weights({name for name, _ in module.named_parameters()})
-        self._rereads = rereads(self.nodes)
-        self.nodes = list(dict.fromkeys((*self._views, *self.nodes)))
-        self.last_used_by = _last_uses(self.nodes, self._ends)
+        self.views, self.factors, self.repeated = self._weights({name for name, _ in module.named_parameters()})
+        self.rereads = rereads(self.nodes)
+        self.nodes = list(dict.fromkeys((*self.views, *self.nodes)))
+        self._codes: dict[Kind, Code] = {}
         self.compiled: dict = {}  # graphs of it, see lazytorch.compiled
 
     @functools.cached_property
@@ -118,9 +113,9 @@ class Program:
         And what else multiplies in several places, which is formed at w as soon as it is there.
         """
         own = [node for node, name in self.names.items() if name in parameters and node not in self.overwritten]
-        views = weights.views_of(own, set(self._ends))
+        views = weights.views_of(own, set(self.inlined))
         dependent = {*own, *(node for node, _ in self.dependent(parameters))}
-        others = set(self.nodes) - {*own, *views, *self._stopped, *changing(self.nodes)}
+        others = set(self.nodes) - {*own, *views, *self.stopped, *changing(self.nodes)}
         return views, weights.factors([*own, *views], dependent), set(weights.factors(others, dependent, times=2))
 
     def check_rules(self, varying: set[str], epsilon: float) -> None:
@@ -153,67 +148,25 @@ class Program:
         if record is not None:
             self._keep_overwritten(values, record)
         if epsilon < LARGE:
-            return self._interpret(values, epsilon, record, observe)
+            return self._run(values, epsilon, record, observe)
         values = {node: as_ends(x, epsilon) for node, x in values.items()}
         written = {node: Ends(primal(values[node]), value(values[node], epsilon).clone()) for node in self.overwritten}
-        values |= written
-        outputs = self._interpret(values, epsilon, record, observe)
+        outputs = self._run(values | written, epsilon, record, observe)
         for node, x in written.items():
             if isinstance(given[node], Pair):
                 moved = as_difference(Ends(given[node].primal, x.final.detach()), epsilon)
                 given[node].difference.copy_(moved.difference)
         return pytree.tree_map(lambda leaf: as_difference(leaf, epsilon), outputs, is_leaf=varies)
 
-    def _interpret(self, values: dict, epsilon: float, record: dict | None, observe: Observer | None):
-        """The outputs for these ``values`` of the placeholders, which are dropped once they have been used."""
-        for node in self._views:
-            self._take(node, values, epsilon, record)
-        if 0 < epsilon < LARGE:
-            pairs = {node: values[node] for node in self._factors if isinstance(values[node], Pair)}
-            values |= weights.at_w(pairs, epsilon)
+    def _run(self, values: dict, epsilon: float, record: dict | None, observe: Observer | None):
+        """The outputs for these ``values`` of the placeholders."""
+        moving = tuple([varies(x) for x in values.values()])
+        kind = Kind(moving, epsilon >= LARGE, record is not None, observe is not None)
+        if kind not in self._codes:
+            self._codes[kind] = straight_line(self, kind)
         with updating_together():
-            for node in self.nodes[len(self._views) :]:
-                if node.op == "output":
-                    return pytree.tree_unflatten(map_arg(node.args[0], values.__getitem__), self.out_spec)
-                if observe is not None and node in self.relus:
-                    observe(self.relus[node], *_active(values[node.args[0]], epsilon))
-                if node in self._rereads:
-                    take_updates()
-                self._take(node, values, epsilon, record)
-
-    def _take(self, node, values: dict, epsilon: float, record: dict | None) -> None:
-        """A node's own value, in place of those that are not needed after it."""
-        if node.op == "get_attr":
-            values[node] = getattr(self.graph_module, node.target)
-        elif node.op == "call_function":
-            values[node] = self._run(node, epsilon, values, record)
-            if node in self._ends:
-                self._ends[node].honour(epsilon, values)
-            if node in self._repeated and isinstance(values[node], Pair):
-                values[node] = placed(values[node], epsilon)
-        for finished in self.last_used_by.get(node, ()):
-            del values[finished]
-
-    def _run(self, node, epsilon: float, values: dict, record: dict | None):
-        args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
-        try:
-            if not isinstance(node.target, torch._ops.OpOverload):
-                return in_python(node.target, args)
-            if record is None or node in self._of_lists:
-                out = _at_w_0(node, values)
-            elif node in record:
-                out = record[node]
-            else:
-                out = record[node] = _at_w_0(node, values)
-            varying = [values[argument] for argument in node.all_input_nodes if varies(values[argument])]
-            if not varying:
-                return out
-            with torch.no_grad() if node in self._stopped else nullcontext():
-                return moved(node.target, epsilon, out, varying, args, kwargs)
-        except UnsupportedOperator as error:
-            module = node.meta.get("module") or "(root)"
-            name = node.target if isinstance(node.target, torch._ops.OpOverload) else node.target.__name__
-            raise UnsupportedOperator(f"operator {name} (in module '{module}'): {error}") from error
+            outputs = self._codes[kind](epsilon, record, observe, *values.values())
+        return pytree.tree_unflatten(outputs, self.out_spec)
 
     def _keep_overwritten(self, values: dict, record: dict) -> None:
         """Later runs must find buffers at w_0, and inputs that the module changes, as the first run did."""
@@ -224,51 +177,6 @@ class Program:
                 values[node] = Pair(record[node], values[node].difference)
             else:
                 values[node] = record[node]
-
-
-@torch.no_grad()
-def _active(x, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Where x > 0 at w_0 and at w, where a + eps d that is 0 but for its rounding (of a unit that has died) is not.
-
-    The sum is not formed, as it may underflow.
-    """
-    start = primal(x) > 0
-    if epsilon == 0 or not varies(x):
-        return start, start
-    if isinstance(x, Discrete):
-        return start, x.final > 0
-    a, d = (t.float() if t.dtype == torch.float16 else t for t in x)
-    move = epsilon * d
-    return start, a > (ROUNDINGS * torch.finfo(move.dtype).eps * move.abs()).sub_(move)
-
-
-def _at_w_0(node, values: dict):
-    args, kwargs = map_arg((node.args, node.kwargs), lambda argument: primal(values[argument]))
-    return node.target(*args, **kwargs)
-
-
-def _last_uses(nodes: list, ends: dict) -> dict:
-    """Node -> the nodes whose values are not needed after it; at its end a custom function needs what went in."""
-    last: dict = {}
-    for node in nodes:
-        last |= dict.fromkeys(node.all_input_nodes, node)
-        if node in ends:
-            last |= dict.fromkeys((*ends[node].inputs, *ends[node].outputs[:-1]), node)
-    uses: dict = {}
-    for node, user in last.items():
-        uses.setdefault(user, []).append(node)
-    return uses
-
-
-def _of_lists(nodes: list) -> set:
-    """The nodes whose sizes, by what theta selects at w, differ from run to run; and what reads them, as it rounds."""
-    of_lists, reading = set(), set()
-    for node in nodes:
-        if makes_list(node) or not of_lists.isdisjoint(node.all_input_nodes):
-            leaves = pytree.tree_leaves(node.meta.get("val"))
-            is_one = any(isinstance(leaf, Tensor) and length_of(leaf) is not None for leaf in leaves)
-            (of_lists if is_one else reading).add(node)
-    return of_lists | reading
 
 
 def _relus(nodes: list, module: torch.nn.Module) -> dict:

@@ -46,10 +46,10 @@ def _multiplies(user: Node, node: Node, dependent: set[Node]) -> bool:
     return any(user.args[own] is node and user.args[other] in dependent for own, other in places)
 
 
-def at_w(pairs: dict[Node, Pair], epsilon: float) -> dict[Node, Placed]:
-    """The pairs with their values at w."""
-    if not pairs:
-        return {}
-    primals, differences = ([getattr(pair, part) for pair in pairs.values()] for part in Pair._fields)
-    formed = each("add", primals, differences, alpha=epsilon)
-    return {node: Placed(pair, epsilon, t) for (node, pair), t in zip(pairs.items(), formed, strict=True)}
+def at_w(epsilon: float, factors: list) -> list:
+    """The factors, those that are pairs with their values at w."""
+    pairs = [factor for factor in factors if isinstance(factor, Pair)]
+    if epsilon == 0 or not pairs:
+        return factors
+    formed = iter(each("add", *zip(*pairs, strict=True), alpha=epsilon))
+    return [Placed(factor, epsilon, next(formed)) if isinstance(factor, Pair) else factor for factor in factors]

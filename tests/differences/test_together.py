@@ -62,8 +62,8 @@ def test_values_of_weights_at_w_are_formed_at_once_and_change_nothing():
         together = differentiated(model, x)
     assert counted.calls[torch.ops.aten._foreach_add.List] == 1
     (program,) = model._traces
-    assert len(program._factors) == 5  # each but the first convolution's, of which one is also transposed
-    program._factors = []
+    assert len(program.factors) == 5  # each but the first convolution's, of which one is also transposed
+    program.factors = []
     torch.testing.assert_close(differentiated(model, x), together, rtol=0, atol=0)
 
 
