@@ -55,8 +55,8 @@ def signature_of(module: nn.Module, tensors: dict[str, Tensor], arguments: Argum
     device = next(iter(tensors.values())).device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
     modes = tuple([part.training for part in _parts(module)])
-    inputs, weights = (tuple(map(_of_leaf, leaves)) for leaves in (arguments.leaves, tensors.values()))
-    return arguments.structure, inputs, weights, modes, autocast
+    weights = tuple([(t.shape, t.stride(), t.dtype, t.device) for t in tensors.values()])
+    return arguments.structure, tuple(map(_of_leaf, arguments.leaves)), weights, modes, autocast
 
 
 def _parts(module: nn.Module) -> dict[nn.Module, None]:
@@ -112,7 +112,7 @@ def _argument(which, place) -> str:
 
 def state_of(module: nn.Module) -> tuple:
     """What its parts keep beside parameters and buffers: rates, counters and flags, which its forward may read."""
-    kept = ((name, part.__dict__[name]) for part in _parts(module) for name in sorted(part.__dict__.keys() - OWN))
+    kept = [item for part in _parts(module) for item in part.__dict__.items() if item[0] not in OWN]
     return tuple([(name, state) for name, value in kept if (state := _state(value)) is not UNSEEN])
 
 

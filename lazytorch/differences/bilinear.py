@@ -7,6 +7,7 @@ The gradient in dv is that of B(u + eps du, dv), so each product costs two calls
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from .function import Function, add_product, once_differentiable
 from .pair import Pair, continuous, difference, primal, rule
@@ -22,7 +23,7 @@ class _Convolution(Function):
     def forward(ctx, geometry, u, du, left, dv, right, db):
         ctx.geometry, ctx.bias_sizes = geometry, None if db is None else db.shape
         ctx.save_for_backward(left, right)
-        return aten.convolution(du, right, None, *geometry).add_(aten.convolution(u, dv, db, *geometry))
+        return torch.convolution(du, right, None, *geometry).add_(torch.convolution(u, dv, db, *geometry))
 
     @staticmethod
     @once_differentiable
@@ -30,6 +31,24 @@ class _Convolution(Function):
         mask = [ctx.needs_input_grad[i] for i in (2, 4, 6)]
         du, dv, db = aten.convolution_backward(gradient, *ctx.saved_tensors, ctx.bias_sizes, *ctx.geometry, mask)
         return None, None, du, None, dv, None, db
+
+
+class _Linear(Function):
+    """du (v + eps dv)^T + u dv^T + db, for matrices, given as to :class:`_Convolution`."""
+
+    @staticmethod
+    def forward(ctx, u, du, left, dv, right, db):
+        ctx.save_for_backward(left, right)
+        return torch.addmm(F.linear(u, dv, db), du, right.t())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        left, right = ctx.saved_tensors
+        du = gradient.mm(right.conj()) if ctx.needs_input_grad[1] else None
+        dv = gradient.t().mm(left.conj()) if ctx.needs_input_grad[3] else None
+        db = gradient.sum(0) if ctx.needs_input_grad[5] else None
+        return None, du, None, dv, None, db
 
 
 class _MatrixProduct(Function):
@@ -81,7 +100,7 @@ def _sum_and_product(total, left, right):
 
 
 def _at_w(epsilon, *factors: Pair) -> list:
-    return [factor.value(epsilon).detach() for factor in factors]
+    return [factor.constant(epsilon) for factor in factors]
 
 
 @rule(aten.convolution)
@@ -96,6 +115,17 @@ def convolution(epsilon, out, input, weight, bias, *geometry):
         return aten.convolution(du, v, db, *geometry)
     channel = out.dim() - (len(geometry[0]) + 1)  # an input without batch dimension has its channels first
     return db.reshape([-1] + [1] * (out.dim() - channel - 1)).expand_as(out)
+
+
+@rule(aten.linear)
+def linear(epsilon, out, input, weight, bias=None):
+    u, v, du, dv, db = primal(input), primal(weight), *map(difference, (input, weight, bias))
+    if du is not None and dv is not None:
+        left, right = _at_w(epsilon, input, weight)
+        return _Linear.apply(u, du, left, dv, right, db)
+    if dv is not None:
+        return F.linear(u, dv, db)
+    return db.expand_as(out) if du is None else F.linear(du, v, db)
 
 
 @rule(aten.mm, aten.bmm)

@@ -29,6 +29,10 @@ class Pair(NamedTuple):
         """The value at w, primal + epsilon difference (where epsilon = 0, the primal itself)."""
         return self.primal if epsilon == 0 else torch.add(self.primal, self.difference, alpha=epsilon)
 
+    def constant(self, epsilon: float) -> Tensor:
+        """The value at w, through which no gradient passes."""
+        return self.primal if epsilon == 0 else torch.add(self.primal, self.difference.detach(), alpha=epsilon)
+
 
 class Placed(Pair):
     """A Pair whose value at one epsilon is at hand."""
@@ -45,6 +49,10 @@ class Placed(Pair):
     def value(self, epsilon: float) -> Tensor:
         """The value at w = w_0 + epsilon theta."""
         return self.at_w if epsilon == self.epsilon else super().value(epsilon)
+
+    def constant(self, epsilon: float) -> Tensor:
+        """The value at w, through which no gradient passes."""
+        return self.at_w.detach() if epsilon == self.epsilon else super().constant(epsilon)
 
 
 def placed(pair: Pair, epsilon: float) -> Placed:

@@ -25,6 +25,7 @@ def rewrite(graph, inside: frozenset, kept: set) -> None:
     count_in_place(graph)
     fold_products(graph, inside)
     fold_biases(graph, inside | kept)
+    fold_transposes(graph, inside | kept)
     share_views(graph, inside | kept)
 
 
@@ -161,6 +162,19 @@ def _added_to_rows(node, rows, product, bias) -> bool:
     types = {n.meta["val"].dtype for n in (node, product, bias)}
     same = len(types) == 1 == len({_is_stopped(n) for n in (node, rows, product)})
     return same and all(_fixed(*shape) and shape == shapes[0] for shape in shapes)
+
+
+def fold_transposes(graph, inside: frozenset) -> None:
+    """Have a product with a matrix that is transposed, as a linear layer's is, take it as it lies in memory."""
+    excluded = inside | changing(graph.nodes)
+    for node in [n for n in graph.nodes if n.target in (aten.mm.default, aten.addmm.default) and not n.kwargs]:
+        *bias, rows, matrix = node.args
+        if matrix.target is not aten.t.default or {node, matrix} & excluded or _is_stopped(matrix) != _is_stopped(node):
+            continue
+        if all(b.meta["val"].shape == node.meta["val"].shape[1:] for b in bias):
+            node.target, node.args = aten.linear.default, (rows, *matrix.args, *bias)
+            if not matrix.users:
+                graph.erase_node(matrix)
 
 
 def _fixed(*sizes) -> bool:

@@ -15,6 +15,7 @@ aten = torch.ops.aten
 #: Products -> where they have a factor, and what it multiplies.
 FACTORS = {
     aten.convolution: [(0, 1), (1, 0)],
+    aten.linear: [(0, 1), (1, 0)],
     aten.mm: [(0, 1), (1, 0)],
     aten.bmm: [(0, 1), (1, 0)],
     aten.addmm: [(1, 2), (2, 1)],
