@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from .erfc import erfc
+from .exponentials import expm1_, tanh_
 from .function import add_product
 from .pair import Pair, apply, rule, within
 from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
@@ -84,7 +85,7 @@ def _softplus(epsilon, x):
     Where that logarithm is large its argument, (e^-c + e^-m) / (1 + e^-c), has one that does not underflow.
     """
     size, top = x.difference.abs(), torch.maximum(x.primal, x.value(epsilon))
-    slope = torch.sigmoid(top) * scaled_by(-epsilon, torch.expm1, size)
+    slope = torch.sigmoid(top) * scaled_by(-epsilon, expm1_, size)
     result = scaled_by(-epsilon, torch.log1p, slope)
     if epsilon > 0:
         far = (F.softplus(-top) - torch.logaddexp(-top, -epsilon * size)) / epsilon
@@ -110,7 +111,7 @@ def silu(epsilon, x):
     if epsilon == 0:
         return aten.silu_backward(d, a)
     start, end = torch.sigmoid(a), torch.sigmoid(x.value(epsilon))
-    slope = torch.add(start, end).addcmul_(start, end, value=-2).mul_(torch.mul(d, epsilon / 2).tanh_())
+    slope = torch.add(start, end).addcmul_(start, end, value=-2).mul_(tanh_(torch.mul(d, epsilon / 2)))
     return add_product(end.mul_(d), a, slope, value=1 / epsilon)
 
 

@@ -118,14 +118,16 @@ def convolution(epsilon, out, input, weight, bias, *geometry):
 
 
 @rule(aten.linear)
-def linear(epsilon, out, input, weight, bias=None):
+def linear(epsilon, out, input, weight, bias: Any = None):
     u, v, du, dv, db = primal(input), primal(weight), *map(difference, (input, weight, bias))
     if du is not None and dv is not None:
         left, right = _at_w(epsilon, input, weight)
         return _Linear.apply(u, du, left, dv, right, db)
     if dv is not None:
         return F.linear(u, dv, db)
-    return db.expand_as(out) if du is None else F.linear(du, v, db)
+    if du is not None:
+        return F.linear(du, v, db)
+    return db.expand_as(out)
 
 
 @rule(aten.mm, aten.bmm)

@@ -30,6 +30,8 @@ def once_differentiable(backward: Callable) -> Callable:
     def once(ctx, *gradients):
         if torch.is_grad_enabled():
             raise RuntimeError(TWICE)
+        if all(gradient is None for gradient in gradients):  # none has come
+            return (None,) * len(ctx.needs_input_grad)
         return backward(ctx, *gradients)
 
     return once

@@ -84,6 +84,8 @@ def _on_ends(operator, epsilon: float, out, args: tuple, kwargs: dict):
 def _wrap(out, result, epsilon):
     if result is None:
         return out
+    if isinstance(result, Pair):
+        return result
     if isinstance(out, (tuple, list)):
         return tuple(_wrap(*both, epsilon) for both in zip(out, result, strict=True))
     if is_continuous(out):

@@ -35,29 +35,29 @@ class Pair(NamedTuple):
 
 
 class Placed(Pair):
-    """A Pair whose value at one epsilon is at hand."""
+    """A Pair whose value at one epsilon is at hand, without what its gradient would need."""
 
     epsilon: float
     at_w: Tensor
 
     def __new__(cls, pair: Pair, epsilon: float, at_w: Tensor):
-        """``pair``, with what ``pair.value(epsilon)`` returns."""
+        """``pair``, with what ``pair.constant(epsilon)`` returns."""
         self = super().__new__(cls, *pair)
         self.epsilon, self.at_w = epsilon, at_w
         return self
 
     def value(self, epsilon: float) -> Tensor:
         """The value at w = w_0 + epsilon theta."""
-        return self.at_w if epsilon == self.epsilon else super().value(epsilon)
+        return super().value(epsilon) if torch.is_grad_enabled() else self.constant(epsilon)
 
     def constant(self, epsilon: float) -> Tensor:
         """The value at w, through which no gradient passes."""
-        return self.at_w.detach() if epsilon == self.epsilon else super().constant(epsilon)
+        return self.at_w if epsilon == self.epsilon else super().constant(epsilon)
 
 
 def placed(pair: Pair, epsilon: float) -> Placed:
     """The pair with its value at w, for what needs that more than once."""
-    return Placed(pair, epsilon, pair.value(epsilon))
+    return Placed(pair, epsilon, pair.constant(epsilon))
 
 
 class Discrete(NamedTuple):
@@ -209,9 +209,15 @@ def within(size: Tensor, limit: float, near: Callable[[], Tensor], far: Callable
     Sizes are compared by their maximum, which takes a tenth of the time of comparing each.
     """
     result = near()
-    if has_values(size) and answers_at_once(size.device) and size.amax() <= limit:
-        return result
-    return torch.where(size <= limit, result, far())
+    return result if are_within(size, limit) else torch.where(size <= limit, result, far())
+
+
+def are_within(z: Tensor, limit: float) -> bool:
+    """Whether all |z| are at most the limit; False where asking would make the CPU wait."""
+    if not has_values(z) or not answers_at_once(z.device) or not z.numel():
+        return False
+    least, most = torch.aminmax(z)
+    return bool(least >= -limit) and bool(most <= limit)
 
 
 def has_values(tensor: Tensor) -> bool:

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from .exponentials import expm1_
 from .function import Function, once_differentiable
 from .pair import Pair, apply, in_range, is_compiling, placed, rule
 
@@ -57,7 +58,7 @@ class _WithKernel(Function):
 
 
 #: Elements of a tensor that a processor's cache holds together with the temporaries of a formula.
-PIECE = 2**16
+PIECE = 2**18
 
 
 def _in_pieces(formula, epsilon, x):
@@ -100,7 +101,7 @@ def exp(epsilon, x):
         t = (z.real - 1).clamp_(min=0)
         return torch.expm1(z.sub_(t)).sub_(torch.expm1(-t)).mul_((a + t).exp_()).div_(epsilon)
     t = (z - 1).clamp_min_(0)
-    return torch.expm1(z.clamp_max_(1)).sub_(torch.expm1(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
+    return expm1_(z.clamp_max_(1)).sub_(expm1_(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
 
 @pointwise(aten.exp2)
@@ -212,7 +213,7 @@ def sigmoid_between(epsilon, a, b, d):
         rises = d.real >= 0
         growth = scaled_by(-epsilon, torch.expm1, torch.where(rises, d, -d)) * torch.where(rises, 1, -1)
         return growth * torch.sigmoid(torch.where(rises, b, a)) * torch.sigmoid(-torch.where(rises, a, b))
-    growth = scaled_by(-epsilon, torch.expm1, d.abs()).copysign_(d)
+    growth = scaled_by(-epsilon, expm1_, d.abs()).copysign_(d)
     return growth.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
 
 

@@ -48,17 +48,19 @@ rule(aten.adaptive_max_pool3d)(_adaptive_pooling(aten.adaptive_max_pool3d_backwa
 
 
 class _MaxPool(Function):
-    """The gradient goes to the window's first maximal score (a_i - m) / eps + d_i; at eps = 0, to the argmax of a."""
+    """The gradient goes to the window's first maximal score a_i - m + eps d_i; at eps = 0, to the argmax of a."""
 
     @staticmethod
     def forward(ctx, epsilon, dimensions, maximize, vjp, a, d, maximum, indices):
         if epsilon == 0:
             out = _chosen(d, indices, dimensions)
         else:
-            out, indices = maximize(epsilon, a, d, maximum)
+            scores, indices = maximize(epsilon, a, d, maximum)
+            out = scores.mul_(1 / epsilon)
         ctx.shape, ctx.vjp = d.shape, vjp
         ctx.save_for_backward(indices)
         ctx.mark_non_differentiable(indices)
+        ctx.set_materialize_grads(False)
         return out, indices
 
     @staticmethod
@@ -93,16 +95,19 @@ def _are_tiles(sizes, kernel, stride, padding, dilation) -> bool:
 
 
 def _scores_of_tiles(epsilon, a, d, maximum, kernel):
-    """(a - m) / eps + d with each window's own m, whose pooling is the difference."""
+    """a - m + eps d with each window's own m, whose pooling is eps times the difference."""
     dimensions = len(kernel)
     batch, counts = a.shape[:-dimensions], maximum.shape[-dimensions:]
     tiles, ones = ([*batch, *itertools.chain(*zip(counts, k, strict=True))] for k in (kernel, [1] * dimensions))
-    scores = torch.sub(a.reshape(tiles), maximum.reshape(ones)).mul_(1 / epsilon).add_(d.reshape(tiles))
+    scores = torch.sub(a.reshape(tiles), maximum.reshape(ones)).add_(d.reshape(tiles), alpha=epsilon)
     return scores.reshape(a.shape)
 
 
 def _window_maximum(epsilon, a, d, maximum, kernel, stride, padding, dilation):
-    """Scan the window's offsets, keeping the best score and its flat position in the plane, as torch's indices are."""
+    """Scan the window's offsets, keeping the best score and its flat position in the plane, as torch's indices are.
+
+    The score is a - m + eps d, eps times the difference, as that of tiles and of :func:`_adaptive_maximum`.
+    """
     sizes, counts = a.shape[-len(kernel) :], maximum.shape[-len(kernel) :]
     needed = [(n - 1) * s + (k - 1) * t + 1 for n, s, k, t in zip(counts, stride, kernel, dilation, strict=True)]
     margins = [(p, n - size - p) for p, n, size in zip(padding, needed, sizes, strict=True)]
@@ -113,14 +118,14 @@ def _window_maximum(epsilon, a, d, maximum, kernel, stride, padding, dilation):
     def score_from(place):
         slices = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(place, counts, stride, strict=True)]
         window = (..., *slices)
-        return torch.sub(a[window], maximum).mul_(1 / epsilon).add_(d[window])
+        return torch.sub(a[window], maximum).add_(d[window], alpha=epsilon)
 
     origin, *others = itertools.product(*(range(0, k * t, t) for k, t in zip(kernel, dilation, strict=True)))
     best = score_from(origin)
     offset = torch.zeros_like(best, dtype=torch.int64)
     for place in others:
         score = score_from(place)
-        offset.masked_fill_(score > best, _flat_position(place, sizes))
+        offset.clamp_min_((score > best) * _flat_position(place, sizes))  # later ones lie further on
         best.clamp_min_(score)
     first = [torch.arange(n, device=a.device) * s - p for n, s, p in zip(counts, stride, padding, strict=True)]
     return best, offset.add_(_flat_position(torch.meshgrid(*first, indexing="ij"), sizes))
@@ -136,7 +141,7 @@ def _adaptive_maximum(dimensions, epsilon, a, d, maximum):
         places[i] = place.view(shape)
     positions = _flat_position(places, sizes).flatten(dimensions)
     a, d = (part.flatten(-dimensions)[..., positions] for part in (a, d))
-    scores = (a - maximum.unsqueeze(-1)).mul_(1 / epsilon).add_(d)
+    scores = (a - maximum.unsqueeze(-1)).add_(d, alpha=epsilon)
     index = scores.argmax(-1, keepdim=True)
     return scores.gather(-1, index).squeeze(-1), positions.expand_as(scores).gather(-1, index).squeeze(-1)
 

@@ -3,7 +3,7 @@
 import torch
 
 from .function import Function, once_differentiable
-from .pair import in_range, rule
+from .pair import Pair, Placed, rule
 
 aten = torch.ops.aten
 
@@ -18,30 +18,42 @@ class Gated(Function):
         return None, gate * gradient, *(None,) * (len(ctx.needs_input_grad) - 2)
 
 
-class _ReLU(Gated):
-    """-min(max(-a, 0) - eps d, max(a, 0)) / eps; the unit is active at w where the first is smaller.
+class _ReLU(Function):
+    """(the difference, relu(b) for b = a + eps d), the latter None at eps = 0; ``out`` is relu(a).
 
-    At eps = 0, d where a > 0. ``out`` is relu(a). Nothing overflows, and only the result and the mask are allocated.
+    With q = min(relu(a) - b, relu(a)), what is lost on the way, they are -q / eps and relu(a) - q, which is 0 exactly
+    where b <= 0; at eps = 0, d where a > 0. Nothing overflows.
     """
 
     @staticmethod
     def forward(ctx, epsilon, d, a, out):
         if epsilon == 0:
-            gate = a > 0
-            result = d * gate
-        else:
-            result = torch.sub(out, a).sub_(d, alpha=epsilon)
-            gate = result < out
-            result = result.clamp_max_(out).mul_(-1 / epsilon)
-        ctx.save_for_backward(gate)
-        return result
+            ctx.save_for_backward(out)
+            return aten.threshold_backward(d, out, 0), None
+        lost = torch.sub(out, a).sub_(d, alpha=epsilon).clamp_max_(out)
+        at_w = out - lost
+        ctx.save_for_backward(at_w)
+        ctx.mark_non_differentiable(at_w)
+        ctx.set_materialize_grads(False)
+        return lost.mul_(-1 / epsilon), at_w
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient, _):
+        return None, aten.threshold_backward(gradient, *ctx.saved_tensors, 0), None, None
 
 
 @rule(aten.relu)
 def relu(epsilon, out, x):
-    return in_range(_ReLU.apply, epsilon, x.difference, x.primal, out)
+    """The pair, as its value at w is at hand."""
+    a, d = x
+    if a.dtype == torch.float16:  # whose range eps d leaves
+        return _ReLU.apply(epsilon, d.float(), a.float(), out.float())[0].half()
+    difference, at_w = _ReLU.apply(epsilon, d, a, out)
+    return difference if at_w is None else Placed(Pair(out, difference), epsilon, at_w)
 
 
 def rectified(epsilon, x):
     """The difference of relu(x)."""
-    return relu(epsilon, x.primal.relu(), x)
+    result = relu(epsilon, x.primal.relu(), x)
+    return result.difference if isinstance(result, Pair) else result

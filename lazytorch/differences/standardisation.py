@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .pair import Pair, as_pair, difference, primal, value
+from .pair import Pair, as_pair, difference, primal
 
 T = TypeVar("T", Tensor, None)
 
@@ -29,8 +29,8 @@ def vectors(epsilon: float, weight, bias) -> tuple[Tensor | None, ...]:
     """The weight w at w_0, dw, db and the weight at w; torch's kernels take no bias without a weight, which is 1."""
     if weight is None and bias is not None:
         weight = torch.ones_like(primal(bias))
-    at_w = value(weight, epsilon)
-    return *(as_pair(weight) or (None, None)), difference(bias), None if at_w is None else at_w.detach()
+    at_w = weight.constant(epsilon) if isinstance(weight, Pair) else weight
+    return *(as_pair(weight) or (None, None)), difference(bias), at_w
 
 
 def between(epsilon: float, x: Pair, mean: Tensor, r0: Tensor, r1: Tensor, standardise):

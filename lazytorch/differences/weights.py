@@ -52,5 +52,6 @@ def at_w(epsilon: float, factors: list) -> list:
     pairs = [factor for factor in factors if isinstance(factor, Pair)]
     if epsilon == 0 or not pairs:
         return factors
-    formed = iter(each("add", *zip(*pairs, strict=True), alpha=epsilon))
+    with torch.no_grad():
+        formed = iter(each("add", *zip(*pairs, strict=True), alpha=epsilon))
     return [Placed(factor, epsilon, next(formed)) if isinstance(factor, Pair) else factor for factor in factors]

@@ -1,0 +1,25 @@
+"""tanh z and e^z - 1, for which torch takes 6 and 20 times as long as for a sigmoid, in float32 on a CPU."""
+
+import torch
+from torch import Tensor
+
+from .pair import are_within
+
+#: Where all |z| are at most this, three terms of the series of tanh z, whose rest is 1.3e-9 of it.
+SMALL = 1 / 8
+#: Of fewer elements torch's own takes less time.
+MANY = 2**14
+
+
+def tanh_(z: Tensor) -> Tensor:
+    """tanh z, in place."""
+    if z.dtype != torch.float32 or z.numel() < MANY or not are_within(z, SMALL):
+        return z.tanh_()
+    square = z.square()
+    return z.addcmul_(z, square.mul(-17 / 315).add_(2 / 15).mul_(square).sub_(1 / 3).mul_(square))
+
+
+def expm1_(z: Tensor) -> Tensor:
+    """e^z - 1 of real z <= 1, in place: 2 t / (1 - t) with t = tanh(z / 2)."""
+    t = tanh_(z.mul_(0.5))
+    return t.div_(1 - t).mul_(2)
