@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from .erfc import erfc
-from .exponentials import expm1_, tanh_
+from .exponentials import growth, tanh_
 from .function import add_product
 from .pair import Pair, apply, rule, within
 from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
@@ -85,7 +85,7 @@ def _softplus(epsilon, x):
     Where that logarithm is large its argument, (e^-c + e^-m) / (1 + e^-c), has one that does not underflow.
     """
     size, top = x.difference.abs(), torch.maximum(x.primal, x.value(epsilon))
-    slope = torch.sigmoid(top) * scaled_by(-epsilon, expm1_, size)
+    slope = torch.sigmoid(top) * growth(-epsilon, size)
     result = scaled_by(-epsilon, torch.log1p, slope)
     if epsilon > 0:
         far = (F.softplus(-top) - torch.logaddexp(-top, -epsilon * size)) / epsilon

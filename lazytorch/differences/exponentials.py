@@ -1,4 +1,4 @@
-"""tanh z and e^z - 1, for which torch takes 6 and 20 times as long as for a sigmoid, in float32 on a CPU."""
+"""tanh z and the growth e^z - 1, for which torch takes 6 and 20 times as long as for a sigmoid, in float32 on a CPU."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,9 @@ def tanh_(z: Tensor) -> Tensor:
     return z.addcmul_(z, square.mul(-17 / 315).add_(2 / 15).mul_(square).sub_(1 / 3).mul_(square))
 
 
-def expm1_(z: Tensor) -> Tensor:
-    """e^z - 1 of real z <= 1, in place: 2 t / (1 - t) with t = tanh(z / 2)."""
-    t = tanh_(z.mul_(0.5))
-    return t.div_(1 - t).mul_(2)
+def growth(epsilon: float, d: Tensor) -> Tensor:
+    """expm1(eps d) / eps for real eps d <= 1, as 2 t / (1 - t) / eps with t = tanh(eps d / 2); at eps = 0, d."""
+    if epsilon == 0:
+        return d
+    t = tanh_(torch.mul(d, epsilon / 2))
+    return t.div_(1 - t).mul_(2 / epsilon)

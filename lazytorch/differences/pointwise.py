@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .exponentials import expm1_
+from .exponentials import growth
 from .function import Function, once_differentiable
 from .pair import Pair, apply, in_range, is_compiling, placed, rule
 
@@ -101,7 +101,7 @@ def exp(epsilon, x):
         t = (z.real - 1).clamp_(min=0)
         return torch.expm1(z.sub_(t)).sub_(torch.expm1(-t)).mul_((a + t).exp_()).div_(epsilon)
     t = (z - 1).clamp_min_(0)
-    return expm1_(z.clamp_max_(1)).sub_(expm1_(-t)).mul_(t.add_(a).exp_()).div_(epsilon)
+    return growth(1, z.clamp_max_(1)).sub_(growth(1, -t)).mul_(t.add_(a).exp_()).div_(epsilon)
 
 
 @pointwise(aten.exp2)
@@ -211,10 +211,10 @@ def sigmoid_between(epsilon, a, b, d):
     """The sigmoid's difference, of a move from a to b = a + eps d."""
     if d.is_complex():
         rises = d.real >= 0
-        growth = scaled_by(-epsilon, torch.expm1, torch.where(rises, d, -d)) * torch.where(rises, 1, -1)
-        return growth * torch.sigmoid(torch.where(rises, b, a)) * torch.sigmoid(-torch.where(rises, a, b))
-    growth = scaled_by(-epsilon, expm1_, d.abs()).copysign_(d)
-    return growth.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
+        change = scaled_by(-epsilon, torch.expm1, torch.where(rises, d, -d)) * torch.where(rises, 1, -1)
+        return change * torch.sigmoid(torch.where(rises, b, a)) * torch.sigmoid(-torch.where(rises, a, b))
+    change = growth(-epsilon, d.abs()).copysign_(d)
+    return change.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
 
 
 @pointwise(aten.tanh)

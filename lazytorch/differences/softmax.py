@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from .exponentials import expm1_
+from .exponentials import growth
 from .function import Function, once_differentiable
 from .pair import Pair, apply, is_compiling, rule, within
 from .pointwise import exp, scaled_by
@@ -22,11 +22,11 @@ def _centered(epsilon, x, dim, logarithm):
     """
     mean = (logarithm.exp() * x.difference).sum(dim, keepdim=True)
     centered = Pair(logarithm, x.difference - mean)
-    growth = exp(epsilon, centered).sum(dim, keepdim=True)
-    rest = scaled_by(epsilon, torch.log1p, growth)
+    total = exp(epsilon, centered).sum(dim, keepdim=True)
+    rest = scaled_by(epsilon, torch.log1p, total)
     if epsilon > 0:
         far = torch.logsumexp(centered.value(epsilon), dim, keepdim=True) / epsilon
-        rest = torch.where(epsilon * growth <= 1, rest, far)
+        rest = torch.where(epsilon * total <= 1, rest, far)
     return mean, centered.difference, rest
 
 
@@ -49,12 +49,10 @@ def log_softmax_difference(epsilon, x, dim):
 TAYLOR = [1 / math.factorial(k) for k in range(11, 0, -1)]
 
 
-def _growth(epsilon, d):
-    """expm1(eps d) / eps where |eps d| <= 1; in a graph, where its terms stay in registers, by its series."""
-    if epsilon > 0 and is_compiling() and d.dtype == torch.float32:
-        x = epsilon * d
-        return d * functools.reduce(lambda total, factor: total * x + factor, TAYLOR)
-    return scaled_by(epsilon, expm1_, d)
+def _growth_by_series(epsilon, d):
+    """expm1(eps d) / eps where |eps d| <= 1."""
+    x = epsilon * d
+    return d * functools.reduce(lambda total, factor: total * x + factor, TAYLOR)
 
 
 class _Softmax(Function):
@@ -73,9 +71,10 @@ class _Softmax(Function):
         centered = (d - mean).masked_fill_(a == -torch.inf, 0)  # a masked score has no part, wherever it moves
 
         def near():
-            growth = _growth(epsilon, centered)
-            total = (out * growth).sum(dim, keepdim=True)
-            return growth.sub_(total).mul_(out).div_(total.mul_(epsilon).add_(1))
+            in_registers = epsilon > 0 and is_compiling() and d.dtype == torch.float32  # where series cost least
+            grown = (_growth_by_series if in_registers else growth)(epsilon, centered)
+            total = (out * grown).sum(dim, keepdim=True)
+            return grown.sub_(total).mul_(out).div_(total.mul_(epsilon).add_(1))
 
         if epsilon == 0:
             return near()
