@@ -259,8 +259,7 @@ def test_hooks_are_called():
 
 def test_growth_in_a_graph_is_within_two_roundings():
     x = torch.linspace(-1, 1, 100_000)
-    with pair.collecting_lost():
-        found = softmax._growth(0.5, 2 * x)
+    found = softmax._growth_by_series(0.5, 2 * x)
     expected = 2 * torch.expm1(x.double())
     assert ((found - expected) / expected).abs().max() < 2.4e-7
 
