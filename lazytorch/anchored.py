@@ -240,7 +240,9 @@ class Tensors(nn.Module):
 def _collect(module: Tensors, prefix: str, found: dict[str, Tensor]) -> None:
     """As ``named_parameters`` and ``named_buffers`` do, several times as fast: it is done at every call of a model."""
     for own in (module._parameters, module._buffers):
-        found |= {prefix + name: tensor for name, tensor in own.items() if tensor is not None}
+        for name, tensor in own.items():
+            if tensor is not None:
+                found[prefix + name] = tensor
     for name, part in module._modules.items():
         _collect(part, f"{prefix}{name}.", found)
 

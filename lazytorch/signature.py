@@ -112,8 +112,14 @@ def _argument(which, place) -> str:
 
 def state_of(module: nn.Module) -> tuple:
     """What its parts keep beside parameters and buffers: rates, counters and flags, which its forward may read."""
-    kept = [item for part in _parts(module) for item in part.__dict__.items() if item[0] not in OWN]
-    return tuple([(name, state) for name, value in kept if (state := _state(value)) is not UNSEEN])
+    found: list[Hashable] = []
+    for part in _parts(module):
+        for name, value in part.__dict__.items():
+            if name not in OWN:
+                state = value if type(value) in PLAIN else _state(value)
+                if state is not UNSEEN:
+                    found += name, state
+    return tuple(found)
 
 
 def plain_attributes(part) -> dict[str, Hashable]:

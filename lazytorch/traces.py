@@ -56,8 +56,10 @@ class Traces:
         return program
 
     def _suitable(self, key, inputs: list[Tensor], any_size: bool) -> Program | None:
-        of_any_size = self._of_any_size.get(without_sizes(key), ()) if any_size and key not in self._kept else ()
-        return next((program for program in (*self._kept.get(key, ()), *of_any_size) if program.suits(inputs)), None)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._of_any_size.get(without_sizes(key), ()) if any_size else ()
+        return next((program for program in kept if program.suits(inputs)), None)
 
     def _made(self, key, any_size: bool, module, tensors, args, kwargs) -> Program:
         check_export()
