@@ -2,9 +2,9 @@
 """What CenteredModel.compile gains: scripts/bench_compile.py [--steps N] [--backend B] [mlp] [resnet18] [vit].
 
 CPU seconds of a training step on one thread (MSE, SGD with momentum), medians of steps that the candidates take in
-turn: the network's own eager step, the centered model interpreted, compiled, and with loss and backward pass in one
+turn: the network's own eager step, the centered model as it is, compiled, and with loss and backward pass in one
 graph as a Trainer takes them; as ratios to the first. And, at theta drawn at random, the errors of output and gradient
-against the interpreter in float64. Compiling takes a few minutes for each network.
+against the centered model in float64. Compiling takes a few minutes for each network.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tqdm import trange
 import lazytorch as lt
 
 ALPHAS = (1.0, 1e3, 1e7, math.inf)
-PLAIN, INTERPRETED, COMPILED, IN_ONE = "plain", "interpreted", "compiled", "in one graph"
+PLAIN, EAGER, COMPILED, IN_ONE = "plain", "eager", "compiled", "in one graph"
 
 
 class ViT(nn.Module):
@@ -97,7 +97,7 @@ def errors(net: nn.Module, models: dict, x, y, alpha: float) -> list[str]:
         theta.data.copy_(0.1 * torch.randn(theta.shape, generator=generator, dtype=torch.float32))
         for model in models.values():
             model.theta[name].data.copy_(theta)
-    expected = _results(INTERPRETED, exact, x.double(), y.double(), alpha)
+    expected = _results(EAGER, exact, x.double(), y.double(), alpha)
     return [
         " / ".join(f"{(a - b).norm() / b.norm():.1e}" for a, b in zip(found, expected, strict=True))
         for found in (_results(name, model, x, y, alpha) for name, model in models.items())
@@ -121,7 +121,7 @@ def main() -> None:
         torch.manual_seed(0)
         build, shape = CASES[case]
         net, x, y = build(), torch.randn(shape), torch.randn(shape[0], 10)
-        models = {name: lt.CenteredModel(net, 1.0) for name in (INTERPRETED, COMPILED, IN_ONE)}
+        models = {name: lt.CenteredModel(net, 1.0) for name in (EAGER, COMPILED, IN_ONE)}
         for name in (COMPILED, IN_ONE):
             models[name].compile(options.backend)
         for alpha in ALPHAS:

@@ -1,4 +1,4 @@
-"""The compiled model against the interpreted one: values, gradients, buffers."""
+"""The compiled model against the same without: values, gradients, buffers."""
 
 import copy
 import math
@@ -80,7 +80,7 @@ CASES = {
 
 
 def pair_of_models(build, alpha=1.0, backend=EAGER):
-    """An interpreted one and a compiled one."""
+    """One as it is and a compiled one."""
     torch.manual_seed(0)
     net = build()
     plain, compiled = (lt.CenteredModel(net, alpha) for _ in range(2))
@@ -121,7 +121,7 @@ def assert_near(found, expected):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_graph_computes_what_the_interpreter_does(name):
+def test_the_graph_computes_what_the_program_does(name):
     build, draw = CASES[name]
     models = pair_of_models(build)
     x = draw()
@@ -143,7 +143,7 @@ def test_inductor_does_too(name):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """The runs of the interpreter; a graph is made by some of them."""
+    """The runs of the program; a graph is made by some of them."""
     calls, own = [], Program.__call__
 
     def call(self, *args, **kwargs):
@@ -155,7 +155,7 @@ def runs(monkeypatch):
 
 
 @pytest.mark.parametrize("alphas", ((1.0, 0.1, 1e-6), (1.1, 30.0, 1e7), (math.inf,)))
-def test_one_graph_serves_many_alphas_and_no_run_of_the_interpreter_is_left(runs, alphas):
+def test_one_graph_serves_many_alphas_and_no_run_of_the_program_is_left(runs, alphas):
     _, model = pair_of_models(network, alpha=3.0 if alphas[0] <= 1 else 0.5)
     x = torch.randn(5, 6)
     model(x)
@@ -199,7 +199,7 @@ def differentiated(models, x, alpha, autocast=False):
 
 
 @pytest.mark.parametrize("name", ("convolutions", "perceptron"))
-def test_one_graph_of_a_step_computes_what_the_interpreter_does(name):
+def test_one_graph_of_a_step_computes_what_the_program_does(name):
     build, draw = CASES[name]
     models, x = pair_of_models(build), draw()
     for alpha in (1.0, 1e7, math.inf):

@@ -117,7 +117,7 @@ def test_bfloat16_keeps_its_digits(name, alpha):
 @pytest.mark.slow
 @networks
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_a_compiled_step_is_the_interpreted_one(name, alpha):
+def test_a_compiled_step_is_that_of_the_program(name, alpha):
     net, x = network(name)
     compiled = moved(net, alpha, torch.float32)
     expected = results(compiled, x)
