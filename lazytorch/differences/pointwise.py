@@ -90,7 +90,7 @@ def scaled(x: Pair, factor: float) -> Pair:
     return Pair(factor * x.primal, factor * x.difference)
 
 
-@pointwise(aten.exp, aten.expm1)
+@pointwise(aten.exp, aten.expm1, backward=lambda g, x: g * x.exp().conj())
 def exp(epsilon, x):
     """e^a expm1(eps d) / eps, or from e^(a + t) where eps d = 1 + t is above 1, so that nothing overflows."""
     a, d = x
@@ -110,7 +110,7 @@ def exp2(epsilon, x):
     return exp(epsilon, scaled(x, math.log(2)))
 
 
-@pointwise(aten.log)
+@pointwise(aten.log, backward=lambda g, x: g / x.conj())
 def log(epsilon, x):
     """log1p(eps d / a) / eps; where b < a / 2, log(b / a) / eps."""
     ratio = x.difference / x.primal
@@ -201,7 +201,7 @@ def cosh(epsilon, x):
     return scaled_by(epsilon / 2, torch.sinh, x.difference) * torch.sinh(x.value(epsilon / 2))
 
 
-@pointwise(aten.sigmoid)
+@pointwise(aten.sigmoid, backward=lambda g, x: aten.sigmoid_backward(g, x.sigmoid()))
 def sigmoid(epsilon, x):
     """d >= 0: -expm1(-eps d)/eps s(b) s(-a);  d < 0: expm1(eps d)/eps s(a) s(-b)."""
     return sigmoid_between(epsilon, x.primal, x.value(epsilon), x.difference)
@@ -217,7 +217,7 @@ def sigmoid_between(epsilon, a, b, d):
     return change.mul_(torch.sigmoid(torch.maximum(a, b))).mul_(torch.sigmoid(-torch.minimum(a, b)))
 
 
-@pointwise(aten.tanh)
+@pointwise(aten.tanh, backward=lambda g, x: aten.tanh_backward(g, x.tanh()))
 def tanh(epsilon, x):
     """tanh x = 2 s(2 x) - 1."""
     return 2 * sigmoid(epsilon, scaled(x, 2))
