@@ -8,6 +8,7 @@ import operator
 from typing import Any
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor, fx
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
@@ -232,3 +233,14 @@ def _length(node: Any) -> Any:
 
 def _unbacked(size) -> bool:
     return isinstance(size, torch.SymInt) and bool(free_unbacked_symbols(size))
+
+
+def of_lists(nodes: list) -> set:
+    """The nodes whose sizes, by what theta selects at w, differ from run to run; and what reads them, as it rounds."""
+    found, reading = set(), set()
+    for node in nodes:
+        if makes_list(node) or not found.isdisjoint(node.all_input_nodes):
+            leaves = pytree.tree_leaves(node.meta.get("val"))
+            is_one = any(isinstance(leaf, Tensor) and length_of(leaf) is not None for leaf in leaves)
+            (found if is_one else reading).add(node)
+    return found | reading

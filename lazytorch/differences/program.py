@@ -51,6 +51,11 @@ class Program:
 
     ``written`` holds the names of the buffers that a run updates, ``relus`` the ReLU calls in their order, node -> name
     as ``activation_stability`` has it, ``seconds`` what tracing took. Raises UntraceableModule as :func:`trace` does.
+
+    Its code is written (:mod:`.straight_line`) from these sets of ``nodes``: ``views`` of parameters, which come first;
+    ``factors``, of which the values at w are formed after these, and ``repeated`` ones, as soon as they are there;
+    ``stopped``, through which no gradient passes; ``rereads``, which need updated statistics; and ``inlined``, the last
+    node of each custom function -> the function.
     """
 
     def __init__(self, module: torch.nn.Module, tensors: dict, args: tuple, kwargs: dict, free: Free = ()):

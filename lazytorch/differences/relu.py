@@ -1,9 +1,10 @@
 """ReLU, of which other activation functions are composed: max(d + min(a, 0) / eps, -max(a, 0) / eps)."""
 
 import torch
+from torch import Tensor
 
 from .function import Function, once_differentiable
-from .pair import Pair, Placed, rule
+from .pair import ROUNDINGS, Discrete, Pair, Placed, primal, rule, varies
 
 aten = torch.ops.aten
 
@@ -57,3 +58,19 @@ def rectified(epsilon, x):
     """The difference of relu(x)."""
     result = relu(epsilon, x.primal.relu(), x)
     return result.difference if isinstance(result, Pair) else result
+
+
+@torch.no_grad()
+def active(x, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Where x > 0 at w_0 and at w, where a + eps d that is 0 but for its rounding (of a unit that has died) is not.
+
+    The sum is not formed, as it may underflow.
+    """
+    start = primal(x) > 0
+    if epsilon == 0 or not varies(x):
+        return start, start
+    if isinstance(x, Discrete):
+        return start, x.final > 0
+    a, d = (t.float() if t.dtype == torch.float16 else t for t in x)
+    move = epsilon * d
+    return start, a > (ROUNDINGS * torch.finfo(move.dtype).eps * move.abs()).sub_(move)

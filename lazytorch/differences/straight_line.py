@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.utils._pytree as pytree
-from torch import Tensor, fx
+from torch import fx
 from torch.fx.node import map_arg
 
 from . import weights
-from .lists import length_of, makes_list
+from .lists import of_lists
 from .operators import in_python, moved
-from .pair import ROUNDINGS, Discrete, Pair, UnsupportedOperator, placed, primal, varies
+from .pair import Pair, UnsupportedOperator, placed, primal, varies
+from .relu import active
 from .running_statistics import take_updates
 
 #: Code: (epsilon, record, observe, *values of the placeholders) -> the leaves of the output.
@@ -45,7 +45,7 @@ class _Writer:
         self.values = {node: self.graph.placeholder(node.name) for node in program.placeholders}
         self.starts = {node: self.values[node] for node, m in zip(self.values, kind.moving, strict=True) if not m}
         self.moving = self.values.keys() - self.starts.keys()
-        self.of_lists = _of_lists(program.nodes) if kind.recorded else set()
+        self.of_lists = of_lists(program.nodes) if kind.recorded else set()
 
     def written(self) -> Code:
         first = len(self.program.views)
@@ -163,7 +163,7 @@ def _recorded(node) -> Callable:
 
 def _observing(name: str) -> Callable:
     def observing(observe: Callable, preactivation, epsilon: float) -> None:
-        observe(name, *_active(preactivation, epsilon))
+        observe(name, *active(preactivation, epsilon))
 
     return observing
 
@@ -177,30 +177,3 @@ def _honouring(call) -> Callable:
 
 def _placed(x, epsilon: float):
     return placed(x, epsilon) if isinstance(x, Pair) else x
-
-
-@torch.no_grad()
-def _active(x, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Where x > 0 at w_0 and at w, where a + eps d that is 0 but for its rounding (of a unit that has died) is not.
-
-    The sum is not formed, as it may underflow.
-    """
-    start = primal(x) > 0
-    if epsilon == 0 or not varies(x):
-        return start, start
-    if isinstance(x, Discrete):
-        return start, x.final > 0
-    a, d = (t.float() if t.dtype == torch.float16 else t for t in x)
-    move = epsilon * d
-    return start, a > (ROUNDINGS * torch.finfo(move.dtype).eps * move.abs()).sub_(move)
-
-
-def _of_lists(nodes: list) -> set:
-    """The nodes whose sizes, by what theta selects at w, differ from run to run; and what reads them, as it rounds."""
-    of_lists, reading = set(), set()
-    for node in nodes:
-        if makes_list(node) or not of_lists.isdisjoint(node.all_input_nodes):
-            leaves = pytree.tree_leaves(node.meta.get("val"))
-            is_one = any(isinstance(leaf, Tensor) and length_of(leaf) is not None for leaf in leaves)
-            (of_lists if is_one else reading).add(node)
-    return of_lists | reading
