@@ -1,6 +1,6 @@
 """The program of a module as one compiled graph, forward and backward.
 
-To Dynamo, which cannot follow the interpreter, a run of it is one opaque call; AOTAutograd traces through that, so
+To Dynamo, which cannot follow the rules, a run of it is one opaque call; AOTAutograd traces through that, so
 every rule and its own backward pass go into the graph.
 """
 
@@ -35,7 +35,7 @@ OPTIONS: dict[str, str | int | bool | Callable] = {"emulate_precision_casts": Tr
 def options_for(program: Program) -> dict[str, str | int | bool | Callable]:
     """Of inductor, which puts channels last on a CPU, but where statistics (of batch norm) are updated.
 
-    Those lose digits in that layout: outputs err by three times the interpreter's rounding there.
+    Those lose digits in that layout: outputs err by three times the rounding of eager mode there.
     """
     on_cpu = program.placeholders[0].meta["val"].device.type == "cpu"
     return OPTIONS | {"layout_optimization": not (on_cpu and program.written)}
