@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import lazytorch as lt
 
@@ -181,6 +182,42 @@ def test_inputs_have_gradients_where_they_are_right(make):
     for call in (lambda: grad(lambda a: model(a).sum())(x), lambda: model(x.requires_grad_())):
         with pytest.raises(RuntimeError, match="requires a gradient.*direct.*float64"):
             call()
+
+
+class Stopped(torch.autograd.Function):
+    """The identity, whose backward returns nothing."""
+
+    @staticmethod
+    def forward(x):
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+@pytest.mark.parametrize("make", (MAKERS["100"], MAKERS["inf"]))
+@networks
+def test_where_no_gradient_comes_none_is_given(make, network):
+    model, x, params = made(make, network)
+    Stopped.apply(model(x)).sum().backward()
+    assert not any(theta.grad is not None and theta.grad.any() for theta in model.parameters())
+    found = grad(lambda p: Stopped.apply(functional_call(model, p, (x,))).sum())(params)
+    assert not any(gradient.any() for gradient in found.values())
+
+
+@pytest.mark.parametrize("function", (nn.Sigmoid, nn.GELU, lambda: nn.Softmax(1)))
+def test_a_trace_of_a_model_by_its_real_tensors(function):
+    """Of so many elements that the model chooses formulas by their values, which a trace does not tell."""
+    torch.manual_seed(0)
+    model, x = randomised(lt.CenteredModel(nn.Sequential(nn.Linear(2, 200), function()), 100.0)), torch.randn(100, 2)
+    expected = model(x).detach()
+    traced = make_fx(lambda x: model(x).detach())(x)
+    torch.testing.assert_close(traced(x), expected, rtol=1e-5, atol=1e-6)
 
 
 FORWARD_MODE = pytest.mark.skipif(torch.__version__ < (2, 7), reason="what torch 2.6 exports of jvp does not run")

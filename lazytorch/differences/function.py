@@ -30,11 +30,16 @@ def once_differentiable(backward: Callable) -> Callable:
     def once(ctx, *gradients):
         if torch.is_grad_enabled():
             raise RuntimeError(TWICE)
-        if all(gradient is None for gradient in gradients):  # none has come
-            return (None,) * len(ctx.needs_input_grad)
-        return backward(ctx, *gradients)
+        return _where_any(backward, ctx, gradients)
 
     return once
+
+
+def _where_any(backward: Callable, ctx, gradients: Sequence) -> Any:
+    """What ``backward`` gives, or no gradients where none has come."""
+    if all(gradient is None for gradient in gradients):
+        return (None,) * len(ctx.needs_input_grad)
+    return backward(ctx, *gradients)
 
 
 class Function(torch.autograd.Function):
@@ -99,7 +104,7 @@ class _Transformed(torch.autograd.Function):
             raise RuntimeError(TWICE)
         context = copy.copy(ctx.context)
         context.saved_tensors, context.needs_input_grad = saved, ctx.needs_input_grad[2:]
-        return None, None, *ctx.function.backward.__wrapped__(context, *gradients[:count])
+        return None, None, *_where_any(ctx.function.backward.__wrapped__, context, gradients[:count])
 
 
 class _Once(torch.autograd.Function):

@@ -15,7 +15,7 @@ def overwritten(nodes: Collection) -> list:
     for node in nodes:
         if getattr(node.target, "overloadpacket", None) in (aten.copy_, aten.add_):
             written.append(node.args[0])
-        written += _statistics(node)
+        written += statistics(node)
     return list(dict.fromkeys(written))
 
 
@@ -31,11 +31,11 @@ def rereads(nodes: Collection) -> set:
     for node in nodes:
         if before.intersection(views.get(argument, argument) for argument in node.all_input_nodes):
             found.add(node)
-        before.update(_statistics(node))
+        before.update(statistics(node))
     return found
 
 
-def _statistics(node) -> list:
+def statistics(node) -> list:
     """The nodes of the running statistics that a node updates."""
     kinds = {node.target, getattr(node.target, "overloadpacket", None)}
     return [t for t in node.args[3:5] if t is not None] if kinds & set(IN_PLACE) and node.args[5] else []

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from ..transforms import active
 from .function import Function, once_differentiable, vjp
@@ -221,8 +222,8 @@ def are_within(z: Tensor, limit: float) -> bool:
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Whether Python may read them: it is no stand-in of a trace, and no batch of a transform."""
-    return not isinstance(tensor, (FakeTensor, FunctionalTensor)) and not active()
+    """Whether Python may read them: nothing is being traced, by stand-ins or not, and it is no batch of a transform."""
+    return not isinstance(tensor, (FakeTensor, FunctionalTensor)) and not active() and get_proxy_mode() is None
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..transforms import outside
 from .derivative import derivative
+from .function import Function, once_differentiable
 from .pair import RULES, Pair, continuous, difference, in_range, primal, rule, varies
 from .pointwise import pointwise, scaled
-from .relu import Gated, rectified
+from .relu import rectified
 
 aten = torch.ops.aten
 
@@ -38,7 +39,7 @@ def elu(epsilon, out, x, alpha=1, scale=1, input_scale=1):
     return scale * (positive + alpha * RULES[aten.exp](epsilon, None, negative))
 
 
-class _Between(Gated):
+class _Between(Function):
     """Of c(x) = min(max(x, low), high): min(max(a - c(a) + eps d, low - c(a)), high - c(a)) / eps.
 
     At eps = 0, d where low < a < high. The gradient is 0 on the bounds unless they are ``inside``.
@@ -58,6 +59,12 @@ class _Between(Gated):
             result.clamp_(below, above).div_(epsilon)
         ctx.save_for_backward(gate)
         return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (gate,) = ctx.saved_tensors
+        return None, gate * gradient, None, None, None, None
 
 
 @rule(aten.hardtanh)

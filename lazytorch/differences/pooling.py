@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from ..transforms import active
 from .function import Function, once_differentiable
 from .pair import rule
+from .standardisation import wide
 
 aten = torch.ops.aten
 
@@ -48,15 +49,18 @@ rule(aten.adaptive_max_pool3d)(_adaptive_pooling(aten.adaptive_max_pool3d_backwa
 
 
 class _MaxPool(Function):
-    """The gradient goes to the window's first maximal score a_i - m + eps d_i; at eps = 0, to the argmax of a."""
+    """The gradient goes to the window's first maximal score a_i - m + eps d_i; at eps = 0, to the argmax of a.
+
+    Scores of short types are in float32, as eps d leaves the range of float16.
+    """
 
     @staticmethod
     def forward(ctx, epsilon, dimensions, maximize, vjp, a, d, maximum, indices):
         if epsilon == 0:
             out = _chosen(d, indices, dimensions)
         else:
-            scores, indices = maximize(epsilon, a, d, maximum)
-            out = scores.mul_(1 / epsilon)
+            scores, indices = maximize(epsilon, *map(wide, (a, d, maximum)))
+            out = scores.mul_(1 / epsilon).to(d.dtype)
         ctx.shape, ctx.vjp = d.shape, vjp
         ctx.save_for_backward(indices)
         ctx.mark_non_differentiable(indices)

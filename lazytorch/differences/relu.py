@@ -9,16 +9,6 @@ from .pair import ROUNDINGS, Discrete, Pair, Placed, primal, rule, varies
 aten = torch.ops.aten
 
 
-class Gated(Function):
-    """A function of (epsilon, difference, ...) that saves a boolean gate: the gradient passes where it is open."""
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        (gate,) = ctx.saved_tensors
-        return None, gate * gradient, *(None,) * (len(ctx.needs_input_grad) - 2)
-
-
 class _ReLU(Function):
     """(the difference, relu(b) for b = a + eps d), the latter None at eps = 0; ``out`` is relu(a).
 

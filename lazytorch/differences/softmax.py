@@ -9,6 +9,7 @@ from .exponentials import growth
 from .function import Function, once_differentiable
 from .pair import Pair, apply, is_compiling, rule, within
 from .pointwise import exp, scaled_by
+from .standardisation import wide
 
 aten = torch.ops.aten
 
@@ -59,14 +60,16 @@ class _Softmax(Function):
     """With c = d - sum_j s_j d_j, e = expm1(eps c) / eps and T = sum_j s_j e_j: s (e - T) / (1 + eps T).
 
     Where an |eps c_j| is above 1 in a row, e may overflow, and the subtraction of the softmax at w loses nothing.
-    ``out`` is the softmax s at w_0, ``function`` the operator, whose backward takes its value at w.
+    ``out`` is the softmax s at w_0, ``function`` the operator, whose backward takes its value at w. Short types are
+    computed with in float32.
     """
 
     @staticmethod
     def forward(ctx, epsilon, function, dim, a, d, out):
+        ctx.dim, ctx.dtype, result_type = dim, a.dtype, out.dtype
+        a, d, out = map(wide, (a, d, out))
         at_w = out if epsilon == 0 else function(Pair(a, d).value(epsilon))
-        ctx.dim, ctx.dtype = dim, a.dtype
-        ctx.save_for_backward(at_w)
+        ctx.save_for_backward(at_w.to(result_type))
         mean = (out * d).sum(dim, keepdim=True)
         centered = (d - mean).masked_fill_(a == -torch.inf, 0)  # a masked score has no part, wherever it moves
 
@@ -77,9 +80,9 @@ class _Softmax(Function):
             return grown.sub_(total).mul_(out).div_(total.mul_(epsilon).add_(1))
 
         if epsilon == 0:
-            return near()
+            return near().to(result_type)
         size = centered.abs().amax(dim, keepdim=True)
-        return within(size, 1 / epsilon, near, lambda: (at_w - out).div_(epsilon))
+        return within(size, 1 / epsilon, near, lambda: (at_w - out).div_(epsilon)).to(result_type)
 
     @staticmethod
     @once_differentiable
@@ -92,18 +95,23 @@ class _Softmax(Function):
 @rule(aten.logsumexp)
 def logsumexp(epsilon, out, x, dim, keepdim=False):
     function = functools.partial(torch.logsumexp, dim=dim, keepdim=keepdim)
-    return apply(functools.partial(logsumexp_difference, dim=dim, keepdim=keepdim), function, epsilon, x)
+    return _apply_wide(functools.partial(logsumexp_difference, dim=dim, keepdim=keepdim), function, epsilon, out, x)
 
 
 @rule(aten._log_softmax)
 def log_softmax(epsilon, out, x, dim, half_to_float):
     function = functools.partial(aten._log_softmax, dim=dim, half_to_float=half_to_float)
-    return apply(functools.partial(log_softmax_difference, dim=dim), function, epsilon, x)
+    return _apply_wide(functools.partial(log_softmax_difference, dim=dim), function, epsilon, out, x)
+
+
+def _apply_wide(formula, function, epsilon, out, x):
+    """As :func:`apply`, with the formula of short types in float32."""
+    return apply(lambda epsilon, x: formula(epsilon, Pair(*map(wide, x))).to(out.dtype), function, epsilon, x)
 
 
 @rule(aten._softmax)
 def softmax(epsilon, out, x, dim, half_to_float):
-    function = functools.partial(aten._softmax, dim=dim, half_to_float=half_to_float)
+    function = functools.partial(aten._softmax, dim=dim, half_to_float=False)  # of no short type there
     return _Softmax.apply(epsilon, function, dim, *x, out)
 
 

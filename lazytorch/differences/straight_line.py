@@ -102,8 +102,8 @@ class _Writer:
     def _write_python(self, node) -> None:
         """What a graph calls beside operators; ends of a list and the like are taken by both parts."""
         args = map_arg(node.args, self.values.__getitem__)
-        own = node.target.__module__ == operator.__name__ and not self.kind.at_both_ends
-        self.values[node] = self._call(node.target if own else _in_python(node), *args)
+        of_either = node.target is operator.getitem and not self.kind.at_both_ends
+        self.values[node] = self._call(node.target if of_either else _in_python(node), *args)
         if node not in self.moving:
             self.starts[node] = self.values[node]
 

@@ -23,6 +23,7 @@ from .averages import keep_number_of_batches
 from .decisions import Decisions
 from .decompositions import decompositions
 from .functions import inlining
+from .in_place import statistics
 from .labels import Relabelling, label, name_nodes
 from .lists import list_more, list_selected
 from .next_call import attributes_of, changed_since, next_call, same_function
@@ -126,8 +127,8 @@ def _traced(original, module, tensors: dict, args: tuple, kwargs: dict, sizes: S
 
 
 def _keep(graph, wanted: Callable) -> None:
-    """The nodes that are, and all that is used."""
-    graph.eliminate_dead_code(lambda node: wanted(node) or node.is_impure())
+    """The nodes that are, those that change something, and all that is used."""
+    graph.eliminate_dead_code(lambda node: wanted(node) or node.is_impure() or bool(statistics(node)))
 
 
 #: What a graph can return, beside plain values.

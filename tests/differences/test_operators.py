@@ -147,6 +147,20 @@ def test_max_pool_gradient_goes_where_the_difference_decides():
     assert gradient.flatten().tolist() == [0, 0, 1, 0]
 
 
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16), ids=str)
+@pytest.mark.parametrize("alpha", (1e2, 1e7))
+@pytest.mark.parametrize("pool", (F.max_pool2d, F.adaptive_max_pool2d), ids=("tiles", "adaptive"))
+def test_max_pool_of_short_types_holds_differences(dtype, alpha, pool):
+    """Also where eps d is below the range of the type, as it is in float16."""
+    torch.manual_seed(0)
+    model, x = lt.CenteredModel(Call(lambda x, w: pool(x + w, 3), (6, 6)).to(dtype), alpha), torch.randn(2, 6, 6)
+    nn.init.normal_(model.theta["p0"])
+    with torch.no_grad():
+        output, expected = model(x.to(dtype)), model.double()(x.to(dtype).double())
+    assert output.dtype == dtype
+    assert (output - expected).norm() <= 4 * torch.finfo(dtype).eps * expected.norm()
+
+
 @pytest.mark.parametrize("alpha", (10.0, 1e7, torch.inf))
 def test_interpolation_by_a_weight_that_crosses_one_half(alpha):
     """Torch's own form is another one there, with terms that jump."""

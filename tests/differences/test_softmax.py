@@ -102,3 +102,14 @@ def test_masked_entries_do_not_count(name, epsilon):
         assert not result[:, 5].any()
         (gradient,) = torch.autograd.grad(result.square().sum(), d)
         assert gradient[:-1].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16), ids=str)
+@pytest.mark.parametrize("epsilon", (1e-7, 0.1, 0.9))
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_short_types_hold_differences(name, epsilon, dtype):
+    """Also where eps d is below the range of the type, as it is in float16."""
+    a, d = torch.randn(2, 10, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    result, expected = difference(name, epsilon, a, d), difference(name, epsilon, a.double(), d.double())
+    assert result.dtype == dtype
+    assert (result - expected).norm() <= 4 * torch.finfo(dtype).eps * expected.norm()

@@ -108,8 +108,21 @@ class VarianceAlone(nn.Module):
         return F.batch_norm(torch.tanh(self.first(x)), x.new_zeros(4), self.variance, training=True)
 
 
-@pytest.mark.parametrize("build", [Shared, Viewed, VarianceAlone])
-def test_statistics_that_are_updated_and_then_read_are_those_of_two_passes(build):
+class Unread(nn.Module):
+    """Nothing reads what its norm returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x))
+        self.norm(h)
+        return h
+
+
+@pytest.mark.parametrize("build", [Shared, Viewed, VarianceAlone, Unread])
+def test_statistics_that_are_updated_are_those_of_two_passes(build):
     torch.manual_seed(0)
     net, x = build().double(), torch.randn(6, 3, dtype=torch.float64)
     model = randomised(net)
