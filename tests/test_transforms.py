@@ -184,6 +184,38 @@ def test_inputs_have_gradients_where_they_are_right(make):
             call()
 
 
+class OfWeight(nn.Linear):
+    """Its output depends on a function of the weight alone, which a batch of thetas has at one w_0."""
+
+    def __init__(self, function):
+        super().__init__(4, 4)
+        self.function = function
+
+    def forward(self, x):
+        return x @ self.function(self.weight)
+
+
+OF_WEIGHT = {
+    "relu": torch.relu,
+    "clamp": lambda w: w.clamp(-0.2, 0.3),
+    "gelu": nn.functional.gelu,
+    "erf": torch.erf,
+    "max pool in tiles": lambda w: nn.functional.max_pool2d(w[None], 2)[0],
+    "max pool": lambda w: nn.functional.max_pool2d(w[None], 3, 1, 1)[0],
+    "adaptive max pool": lambda w: nn.functional.adaptive_max_pool2d(w[None], 3)[0],
+}
+
+
+@pytest.mark.parametrize("function", OF_WEIGHT.values(), ids=OF_WEIGHT)
+def test_a_batch_of_thetas_in_a_function_of_the_weight(function):
+    torch.manual_seed(0)
+    model, x = lt.CenteredModel(OfWeight(function), 10.0), torch.randn(3, len(function(torch.zeros(4, 4))))
+    params = {name: torch.randn(5, *theta.shape) for name, theta in model.named_parameters()}
+    found = vmap(lambda p: functional_call(model, p, (x,)))(params)
+    singles = [functional_call(model, {name: t[i] for name, t in params.items()}, (x,)) for i in range(5)]
+    torch.testing.assert_close(found, torch.stack(singles))
+
+
 class Stopped(torch.autograd.Function):
     """The identity, whose backward returns nothing."""
 

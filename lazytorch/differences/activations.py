@@ -52,11 +52,11 @@ def normal_distribution(epsilon, x):
 
     def far():
         side = torch.full_like(a, 1 / math.sqrt(2)).copysign_(a)
-        return erfc(side * a).sub_(erfc(side * x.value(epsilon))).mul_(side).mul_(0.5**0.5 / epsilon)
+        return (erfc(side * a) - erfc(side * x.value(epsilon))).mul_(side).mul_(0.5**0.5 / epsilon)
 
     if epsilon == 0:
         return near()
-    return within(a.abs().clamp_min_(1).mul_(d).abs_(), 2 / 9 / epsilon, near, far)
+    return within((a.abs().clamp_min_(1) * d).abs_(), 2 / 9 / epsilon, near, far)
 
 
 @pointwise(aten.erfc)

@@ -130,6 +130,11 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, value: float = 1) ->
     return (torch.addcmul if active() else Tensor.addcmul_)(total, left, right, value=value)
 
 
+def add(total: Tensor, other: Tensor, value: float = 1) -> Tensor:
+    """total + value other, likewise: a transform may have a batch of the other alone."""
+    return (torch.add if active() else Tensor.add_)(total, other, alpha=value)
+
+
 def vjp(function: Callable, points: Sequence[Tensor], gradient: Tensor) -> Sequence[Tensor]:
     """The gradients of <function(*points), gradient>."""
     if active():

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from ..transforms import outside
 from .derivative import derivative
-from .function import Function, once_differentiable
+from .function import Function, add, once_differentiable
 from .pair import RULES, Pair, continuous, difference, in_range, primal, rule, varies
 from .pointwise import pointwise, scaled
 from .relu import rectified
@@ -53,10 +53,10 @@ class _Between(Function):
             result = d * gate
         else:
             c = a.clamp(low, high)
-            result = torch.sub(a, c).add_(d, alpha=epsilon)
+            result = add(torch.sub(a, c), d, epsilon)
             below, above = low - c, c.neg_().add_(high)
             gate = above_low(result, below).logical_and_(below_high(result, above))
-            result.clamp_(below, above).div_(epsilon)
+            result.clamp_min_(below).clamp_max_(above).div_(epsilon)
         ctx.save_for_backward(gate)
         return result
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..transforms import active
-from .function import Function, once_differentiable
+from .function import Function, add, once_differentiable
 from .pair import rule
 from .standardisation import wide
 
@@ -103,7 +103,7 @@ def _scores_of_tiles(epsilon, a, d, maximum, kernel):
     dimensions = len(kernel)
     batch, counts = a.shape[:-dimensions], maximum.shape[-dimensions:]
     tiles, ones = ([*batch, *itertools.chain(*zip(counts, k, strict=True))] for k in (kernel, [1] * dimensions))
-    scores = torch.sub(a.reshape(tiles), maximum.reshape(ones)).add_(d.reshape(tiles), alpha=epsilon)
+    scores = add(torch.sub(a.reshape(tiles), maximum.reshape(ones)), d.reshape(tiles), epsilon)
     return scores.reshape(a.shape)
 
 
@@ -122,7 +122,7 @@ def _window_maximum(epsilon, a, d, maximum, kernel, stride, padding, dilation):
     def score_from(place):
         slices = [slice(i, i + (n - 1) * s + 1, s) for i, n, s in zip(place, counts, stride, strict=True)]
         window = (..., *slices)
-        return torch.sub(a[window], maximum).add_(d[window], alpha=epsilon)
+        return add(torch.sub(a[window], maximum), d[window], epsilon)
 
     origin, *others = itertools.product(*(range(0, k * t, t) for k, t in zip(kernel, dilation, strict=True)))
     best = score_from(origin)
@@ -145,7 +145,7 @@ def _adaptive_maximum(dimensions, epsilon, a, d, maximum):
         places[i] = place.view(shape)
     positions = _flat_position(places, sizes).flatten(dimensions)
     a, d = (part.flatten(-dimensions)[..., positions] for part in (a, d))
-    scores = (a - maximum.unsqueeze(-1)).add_(d, alpha=epsilon)
+    scores = add(a - maximum.unsqueeze(-1), d, epsilon)
     index = scores.argmax(-1, keepdim=True)
     return scores.gather(-1, index).squeeze(-1), positions.expand_as(scores).gather(-1, index).squeeze(-1)
 

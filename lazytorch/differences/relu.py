@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .function import Function, once_differentiable
+from .function import Function, add, once_differentiable
 from .pair import ROUNDINGS, Discrete, Pair, Placed, primal, rule, varies
 
 aten = torch.ops.aten
@@ -21,7 +21,7 @@ class _ReLU(Function):
         if epsilon == 0:
             ctx.save_for_backward(out)
             return aten.threshold_backward(d, out, 0), None
-        lost = torch.sub(out, a).sub_(d, alpha=epsilon).clamp_max_(out)
+        lost = add(torch.sub(out, a), d, -epsilon).clamp_max_(out)
         at_w = out - lost
         ctx.save_for_backward(at_w)
         ctx.mark_non_differentiable(at_w)
