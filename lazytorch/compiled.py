@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from .differences import Pair, Program, UnsupportedOperator
 from .differences.ends import LARGE
 from .differences.function import Function, once_differentiable
-from .differences.pair import collecting_lost, is_continuous, note_lost, value, varies
+from .differences.jumps import collecting_lost, note_lost
+from .differences.pair import is_continuous, value, varies
 from .selected import Selected
 from .transforms import active
 

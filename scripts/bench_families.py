@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 
 import lazytorch as lt
-from lazytorch.differences import pair, pointwise
+from lazytorch.differences import pointwise, reading
 
 VISION = torchvision.models
 
@@ -100,7 +100,7 @@ class Candidate:
         """On a GPU's terms: a CPU computes large tensors in pieces, and reads which of two formulas is needed."""
         self.optimizer.zero_grad()  # or gradients would be added to former ones
         whole = patch.object(pointwise, "PIECE", 2**62)
-        unread = patch.object(pair, "answers_at_once", lambda device: False)
+        unread = patch.object(reading, "answers_at_once", lambda device: False)
         with whole, unread, Count() as counted:
             self.gradient()
         return counted.operators

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lazytorch as lt
 from lazytorch.compiled import Graph
-from lazytorch.differences import pair, softmax
+from lazytorch.differences import jumps, reading, softmax
 from lazytorch.differences.erfc import erfc
 from lazytorch.differences.program import Program
 from lazytorch.joint import Step
@@ -266,7 +266,7 @@ def test_growth_in_a_graph_is_within_two_roundings():
 
 def test_erfc_of_a_graph_is_within_three_roundings():
     x = torch.linspace(-12, 9, 100_001)  # beyond, it is no normal number
-    with pair.collecting_lost():
+    with jumps.collecting_lost():
         found = erfc(x)
     expected = torch.erfc(x.double())
     assert ((found - expected) / expected).abs().max() < 3.5e-7
@@ -361,12 +361,12 @@ def test_a_lost_jump_is_told_as_without(monkeypatch, device_answers):
         model.alpha = 2.0
         for theta in model.theta.values():
             theta.data.copy_(60 * torch.randn(theta.shape, generator=torch.Generator().manual_seed(0)))
-    monkeypatch.setattr(pair, "_lost", {})
-    monkeypatch.setattr(pair, "answers_at_once", lambda device: device_answers)
+    monkeypatch.setattr(jumps, "_lost", {})
+    monkeypatch.setattr(reading, "answers_at_once", lambda device: device_answers)
     for model in (plain, compiled):
         with pytest.raises(lt.UnsupportedOperator, match="instead of masking"):
             assert model(x).isnan().any()
-            pair.check_lost("cpu")
+            jumps.check_lost("cpu")
 
 
 def train(compiled, alpha=math.inf, **options):

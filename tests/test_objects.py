@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lazytorch as lt
-from lazytorch.differences import pair
+from lazytorch.differences import jumps, reading
 
 
 def network():
@@ -126,8 +126,8 @@ def masked(alpha):
 @pytest.fixture
 def device_that_must_not_be_asked(monkeypatch):
     """The CPU, taken for a device on which reading a value waits."""
-    monkeypatch.setattr(pair, "answers_at_once", lambda device: False)
-    monkeypatch.setattr(pair, "_lost", {})
+    monkeypatch.setattr(reading, "answers_at_once", lambda device: False)
+    monkeypatch.setattr(jumps, "_lost", {})
 
 
 @pytest.mark.parametrize("mode", (torch.enable_grad, torch.inference_mode))
@@ -138,8 +138,8 @@ def test_a_lost_jump_on_a_device_is_the_error_of_the_cpu(mode, device_that_must_
     with torch.no_grad():
         model(x)
     with pytest.raises(lt.UnsupportedOperator) as late:
-        pair.check_lost("cpu")
-    pair.check_lost(torch.device("cpu"))  # once told, it is forgotten
+        jumps.check_lost("cpu")
+    jumps.check_lost(torch.device("cpu"))  # once told, it is forgotten
     monkeypatch.undo()
     with pytest.raises(lt.UnsupportedOperator) as at_once:
         model(x)
@@ -149,8 +149,8 @@ def test_a_lost_jump_on_a_device_is_the_error_of_the_cpu(mode, device_that_must_
 def test_what_is_not_lost_raises_nothing(device_that_must_not_be_asked):
     model, x = masked(1e12)  # at w_0 and w the same are chosen
     assert model(x).isfinite().all()
-    pair.check_lost("cpu")
-    pair.check_lost("cuda:0")
+    jumps.check_lost("cpu")
+    jumps.check_lost("cuda:0")
 
 
 class Operators(TorchDispatchMode):
@@ -168,14 +168,14 @@ class Operators(TorchDispatchMode):
 def test_a_lost_jump_is_noted_without_reading_a_value(device_that_must_not_be_asked):
     reads = torch.ops.aten._local_scalar_dense.default
     with Operators() as noting:
-        lost = pair.chosen_jump(1.0, torch.tensor([torch.inf, 1.0]), torch.ones(2))
+        lost = jumps.chosen_jump(1.0, torch.tensor([torch.inf, 1.0]), torch.ones(2))
     assert lost.isnan().tolist() == [True, False] and reads not in noting.seen
     with pytest.raises(lt.UnsupportedOperator), Operators() as checking:
-        pair.check_lost("cpu")
+        jumps.check_lost("cpu")
     assert reads in checking.seen
 
 
 def test_fake_tensors_leave_no_flag_behind(device_that_must_not_be_asked):
     with FakeTensorMode():
-        pair.chosen_jump(1.0, torch.empty(2), torch.empty(2))
-    assert not pair._lost
+        jumps.chosen_jump(1.0, torch.empty(2), torch.empty(2))
+    assert not jumps._lost

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from .erfc import erfc
 from .exponentials import growth, tanh_
 from .function import add_product
-from .pair import Pair, apply, rule, within
+from .pair import Pair, apply, rule
 from .pointwise import pointwise, scaled, scaled_by, sigmoid_between, tanh
+from .reading import within
 
 aten = torch.ops.aten
 

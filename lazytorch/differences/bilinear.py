@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from .function import Function, add_product, once_differentiable
-from .pair import Pair, continuous, difference, primal, rule
+from .jumps import continuous
+from .pair import Pair, difference, primal, rule
 from .pointwise import scaled
 
 aten = torch.ops.aten

@@ -13,7 +13,8 @@ import torch.utils._pytree as pytree
 from torch import Tensor
 
 from ..functional import jvp, real_parts
-from .pair import UnsupportedOperator, has_values, is_continuous, remedy, varies
+from .pair import UnsupportedOperator, is_continuous, remedy, varies
+from .reading import has_values
 
 #: Of what two computations of one number may differ by: what a missing formula loses is the number itself.
 TOLERANCE = {torch.float16: 0.1, torch.bfloat16: 0.1, torch.float32: 1e-2}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pair import is_compiling
+from .jumps import is_compiling
 
 LARGEST = 10.5  # erfc of it is 0 in float32
 

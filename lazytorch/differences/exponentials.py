@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .pair import are_within
+from .reading import are_within
 
 #: Where all |z| are at most this, three terms of the series of tanh z, whose rest is 1.3e-9 of it.
 SMALL = 1 / 8

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .decompositions import decomposition
 from .derivative import derivative
-from .pair import UnsupportedOperator, apply, as_pair, jump, rule, value
+from .jumps import jump
+from .pair import UnsupportedOperator, apply, as_pair, rule, value
 from .pointwise import scaled_by
 
 aten = torch.ops.aten

@@ -6,7 +6,8 @@ import math
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .pair import Pair, UnsupportedOperator, as_pair, continuous, difference, is_continuous, rule
+from .jumps import continuous
+from .pair import Pair, UnsupportedOperator, as_pair, difference, is_continuous, rule
 from .rounding import cast
 
 aten = torch.ops.aten

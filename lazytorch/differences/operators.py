@@ -29,11 +29,11 @@ from . import (  # noqa: F401 (they register rules)
 )
 from .derivative import derivative
 from .ends import Ends, as_difference, as_ends, at_both, follows_rule, is_random
+from .jumps import chosen_jump
 from .pair import (
     Discrete,
     Pair,
     UnsupportedOperator,
-    chosen_jump,
     find_rule,
     is_continuous,
     primal,

@@ -7,7 +7,8 @@ at w. At eps = 0, and in the gradient, ties are torch's: the element that the op
 import torch
 from torch import Tensor
 
-from .pair import RULES, Pair, jump, rule
+from .jumps import jump
+from .pair import RULES, Pair, rule
 
 aten = torch.ops.aten
 

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import _disable_current_modes
 from ..transforms import outside
 from .derivative import derivative
 from .function import Function, add, once_differentiable
-from .pair import RULES, Pair, continuous, difference, in_range, primal, rule, varies
+from .jumps import continuous
+from .pair import RULES, Pair, difference, in_range, primal, rule, varies
 from .pointwise import pointwise, scaled
 from .relu import rectified
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .exponentials import growth
 from .function import Function, once_differentiable
-from .pair import Pair, apply, in_range, is_compiling, placed, rule
+from .jumps import is_compiling
+from .pair import Pair, apply, in_range, placed, rule
 
 aten = torch.ops.aten
 

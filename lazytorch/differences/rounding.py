@@ -5,7 +5,8 @@ import functools
 import torch
 
 from .bilinear import divide
-from .pair import ROUNDINGS, difference, is_continuous, jump, primal, rule, value
+from .jumps import jump
+from .pair import ROUNDINGS, difference, is_continuous, primal, rule, value
 
 aten = torch.ops.aten
 

@@ -7,7 +7,8 @@ s_0 at w_0 and s_1 at w agree; at eps = 0 that is S(d; s_0).
 import torch
 import torch.utils._pytree as pytree
 
-from .pair import Discrete, UnsupportedOperator, chosen_jump, difference, primal, rule, value, varies
+from .jumps import chosen_jump
+from .pair import Discrete, UnsupportedOperator, difference, primal, rule, value, varies
 
 aten = torch.ops.aten
 

@@ -7,8 +7,10 @@ import torch
 
 from .exponentials import growth
 from .function import Function, once_differentiable
-from .pair import Pair, apply, is_compiling, rule, within
+from .jumps import is_compiling
+from .pair import Pair, apply, rule
 from .pointwise import exp, scaled_by
+from .reading import within
 from .standardisation import wide
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..differences import UnsupportedOperator
-from ..differences.pair import check_lost
+from ..differences.jumps import check_lost
 from ..progress import bar
 from ..quantities import summary_names
 from ..shared_start import can_share, separate_buffers

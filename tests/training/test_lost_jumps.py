@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import lazytorch as lt
-from lazytorch.differences import pair
+from lazytorch.differences import jumps, reading
 from lazytorch.training import fit_together
 
 from .problems import make
@@ -26,10 +26,10 @@ class Masking(nn.Linear):
 @pytest.fixture
 def device_that_waits(monkeypatch):
     """The CPU as a device that cannot be asked at once."""
-    monkeypatch.setattr(pair, "answers_at_once", lambda device: False)
+    monkeypatch.setattr(reading, "answers_at_once", lambda device: False)
     yield
     monkeypatch.undo()
-    pair._lost.clear()
+    jumps._lost.clear()
 
 
 def test_the_cpu_says_it_at_once():
@@ -52,5 +52,5 @@ def test_a_loss_that_the_evaluation_sees_become_nan_is_none_either(device_that_w
 
 
 def test_what_was_lost_before_is_no_matter_of_a_run_that_diverges(device_that_waits):
-    pair._lost[torch.device("cpu")] = torch.tensor(True)
+    jumps._lost[torch.device("cpu")] = torch.tensor(True)
     assert make(lr=1e30, probes=()).fit(1)["status"] == "diverged"
